@@ -1,0 +1,174 @@
+// Package config turns usher.yaml and the environment into one checked
+// [Config]. Every mistake is reported at once, each with its place, the key,
+// what is wrong and how to mend it; no report ever shows a value.
+//
+// Four layers make a setting, the later over the earlier: its default, its
+// shorthand variable (RETOOL_URL), the file, and the variable made of USHER_
+// and its path (USHER_RETOOL_URL). Every variable NAME may come as NAME_FILE
+// instead, which names a file that holds the value; an empty variable counts as
+// unset. In the file, ${NAME} stands for a variable and $${ for a plain ${.
+package config
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// What [Config.Environment] can be.
+const (
+	Production  = "production"
+	Development = "development"
+)
+
+// What [Rule.Decision] and [Source.NoPaymentRequired] can be.
+const (
+	Invite = "invite"
+	Hold   = "hold"
+	Skip   = "skip"
+)
+
+// Config is everything an operator can set. See [Keys] for the meaning of
+// each key.
+type Config struct {
+	Environment     string            `yaml:"environment"` // Production or Development
+	Listen          string            `yaml:"listen"`
+	PublicURL       string            `yaml:"public_url"` // without a slash at its end; "" when unset
+	AdminToken      Secret            `yaml:"admin_token"`
+	Database        DatabaseURL       `yaml:"database"`
+	Log             Log               `yaml:"log"`
+	MaxBody         int64             `yaml:"max_body"` // bytes
+	ShutdownTimeout time.Duration     `yaml:"shutdown_timeout"`
+	Retool          Retool            `yaml:"retool"`
+	Domains         Domains           `yaml:"domains"`
+	Access          []Rule            `yaml:"access"`
+	Sources         map[string]Source `yaml:"sources"` // by name, the NAME in /webhooks/NAME
+
+	file   string
+	places map[string]place // where each key was set, by path
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error
+	Format string `yaml:"format"` // json or text; "" leaves it to the terminal
+}
+
+// Retool is the organisation that customers are invited to.
+type Retool struct {
+	URL               string        `yaml:"url"` // without a slash at its end
+	Token             Secret        `yaml:"token"`
+	API               string        `yaml:"api"` // auto, v2 or bulk
+	RequestsPerMinute int           `yaml:"requests_per_minute"`
+	Timeout           time.Duration `yaml:"timeout"`
+	MaxTries          int           `yaml:"max_tries"`
+	FirstWait         time.Duration `yaml:"first_wait"`
+	PresentPhrases    []string      `yaml:"present_phrases"`
+	BulkBody          string        `yaml:"bulk_body"`
+}
+
+// Domains is the domain rule as written. The entries are trimmed and not
+// blank; whether they are domains is for package access to say.
+type Domains struct {
+	Internal []string `yaml:"internal"`
+	Allow    []string `yaml:"allow"`
+	Deny     []string `yaml:"deny"`
+}
+
+// Rule is one access rule as written, its expressions not compiled.
+type Rule struct {
+	When       string            `yaml:"when"`     // "" matches every event
+	Decision   string            `yaml:"decision"` // Invite, Hold, Skip, or "" for Invite
+	Groups     []int64           `yaml:"groups"`
+	Attributes map[string]string `yaml:"attributes"` // expressions by name
+}
+
+// Source is one configured sender.
+type Source struct {
+	Preset            string   `yaml:"preset"`
+	Secrets           []Secret `yaml:"secrets"`    // none is blank
+	PublicURL         string   `yaml:"public_url"` // exactly as written; "" when unset
+	RequireLivemode   bool     `yaml:"require_livemode"`
+	NoPaymentRequired string   `yaml:"no_payment_required"` // Invite, Hold or Skip
+	Events            []string `yaml:"events"`
+	APIKey            Secret   `yaml:"api_key"`
+	APIURL            string   `yaml:"api_url"` // without a slash at its end; "" when unset
+}
+
+// Options say where the configuration comes from.
+type Options struct {
+	// File is the configuration file; "" is none.
+	File string
+	// Env is the environment, as os.Environ gives it.
+	Env []string
+	// ReadFile reads File and the files that NAME_FILE variables name;
+	// os.ReadFile by default.
+	ReadFile func(name string) ([]byte, error)
+}
+
+// Load reads and checks the configuration. The Config is never nil and holds
+// whatever could be understood, so that a caller can make further checks and
+// report them in the same run (see [Config.Problem]). It may be used only when
+// there are no problems. When the file cannot be read or is not YAML, nothing
+// is called missing.
+func Load(o Options) (*Config, Problems) {
+	if o.ReadFile == nil {
+		o.ReadFile = os.ReadFile
+	}
+	doc := readDocument(o.File, o.ReadFile)
+	l := &loader{
+		env:      newEnvironment(o.Env, o.ReadFile),
+		doc:      doc,
+		problems: doc.problems,
+		cfg:      &Config{file: o.File, places: doc.places, Sources: map[string]Source{}},
+	}
+	l.sources = l.sourceNames()
+	l.merge(l.defaults(), l.shorthands(), doc.settings, l.overrides())
+	l.fill()
+	l.check()
+	return l.cfg, l.problems.sorted()
+}
+
+// Problem makes a problem with the key at path, for checks made elsewhere. It
+// stands where the key, or else the nearest thing around it, was set.
+func (c *Config) Problem(path, what, mend string) Problem {
+	at := place{File: c.file}
+	for around := path; around != ""; around = around[:max(0, strings.LastIndexAny(around, ".["))] {
+		if found, ok := c.places[around]; ok {
+			at = found
+			break
+		}
+	}
+	return Problem{File: at.File, Line: at.Line, Path: path, What: what, Mend: mend}
+}
+
+// Warnings are settings that are allowed and probably not meant.
+func (c *Config) Warnings() []Problem {
+	var found []Problem
+	if len(c.Domains.Internal) == 0 {
+		found = append(found, c.Problem("domains.internal",
+			"is empty: people on your own domains would be invited, and become internal seats", "set domains.internal or USHER_INTERNAL_DOMAINS"))
+	}
+	if c.AdminToken.IsBlank() {
+		found = append(found, c.Problem("admin_token",
+			"is unset: the /v1 API and the pages are off", "set USHER_ADMIN_TOKEN"))
+	}
+	for name, source := range c.Sources {
+		if c.Environment == Production && !source.RequireLivemode {
+			found = append(found, c.Problem("sources."+name+".require_livemode",
+				"is false in production: test payments would invite people", "remove it"))
+		}
+	}
+	return Problems(found).sorted()
+}
+
+// Redacted returns the configuration in force as YAML, with the secrets masked.
+func (c *Config) Redacted() string {
+	text, err := yaml.Marshal(c)
+	if err != nil {
+		return "# " + err.Error() + "\n"
+	}
+	return string(text)
+}

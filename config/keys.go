@@ -1,0 +1,223 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Key describes one setting, for documentation.
+type Key struct {
+	// Path is where it stands in the file. NAME stands for the name of a
+	// source, [] for each rule.
+	Path string
+	// Env is the variable that wins over the file, or "" when there is none.
+	Env string
+	// Short is the variable that serves when the file does not set the key,
+	// or "" when there is none.
+	Short string
+	// Default is what holds when nothing is set; "" is nothing.
+	Default string
+	// Required says that there is no doing without it.
+	Required bool
+	// Doc is one sentence or two.
+	Doc string
+}
+
+// key is a row of the schema: a setting of a T. Everything that is known about
+// a setting is in its row.
+type key[T any] struct {
+	path  string // below the T
+	short string
+	def   string
+	need  string // the mend when it is missing; "" for an optional key
+	doc   string
+	read  func(*T, value) []fault
+}
+
+// to makes a reader that parses a value into a field, and leaves the field
+// alone when something is wrong.
+func to[T, V any](field func(*T) *V, parse parser[V]) func(*T, value) []fault {
+	return func(t *T, v value) []fault {
+		got, faults := parse(v)
+		if len(faults) == 0 {
+			*field(t) = got
+		}
+		return faults
+	}
+}
+
+// presets are the senders whose signatures and events this version knows.
+var presets = []string{"stripe"}
+
+var sourceName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+
+var configKeys = []key[Config]{
+	{
+		path: "environment", def: Production,
+		doc:  "`production` or `development`.",
+		read: to(func(c *Config) *string { return &c.Environment }, choice(Production, Development)),
+	}, {
+		path: "listen", short: "PORT", def: ":8080",
+		doc:  "Address to listen on. `PORT` is the port alone.",
+		read: to(func(c *Config) *string { return &c.Listen }, listen),
+	}, {
+		path: "public_url",
+		doc:  "Usher's own address as the world sees it, for links and for senders that sign the URL.",
+		read: to(func(c *Config) *string { return &c.PublicURL }, base),
+	}, {
+		path: "admin_token",
+		doc:  "Bearer token of the `/v1` API and the pages, at least 24 characters. Without it they are off.",
+		read: to(func(c *Config) *Secret { return &c.AdminToken }, longSecret(24)),
+	}, {
+		path: "database", short: "DATABASE_URL", def: "sqlite://usher.db",
+		doc:  "`sqlite://FILE` or `postgres://…`.",
+		read: to(func(c *Config) *DatabaseURL { return &c.Database }, database),
+	}, {
+		path: "log.level", def: "info",
+		doc:  "`debug`, `info`, `warn` or `error`.",
+		read: to(func(c *Config) *string { return &c.Log.Level }, choice("debug", "info", "warn", "error")),
+	}, {
+		path: "log.format",
+		doc:  "`json` or `text`. Unset: text on a terminal, else JSON.",
+		read: to(func(c *Config) *string { return &c.Log.Format }, choice("json", "text")),
+	}, {
+		path: "max_body", def: "1MiB",
+		doc:  "Largest webhook taken, in bytes, `KiB` or `MiB`. A larger one is answered 413.",
+		read: to(func(c *Config) *int64 { return &c.MaxBody }, size(1<<10, 64<<20)),
+	}, {
+		path: "shutdown_timeout", def: "8s",
+		doc:  "Time that running work gets to finish when Usher is told to stop.",
+		read: to(func(c *Config) *time.Duration { return &c.ShutdownTimeout }, duration(0, 10*time.Minute)),
+	}, {
+		path: "retool.url", short: "RETOOL_URL", need: "set RETOOL_URL, or retool.url in usher.yaml",
+		doc:  "Address of the Retool organisation, such as `https://acme.retool.com`.",
+		read: to(func(c *Config) *string { return &c.Retool.URL }, safeBase),
+	}, {
+		path: "retool.token", short: "RETOOL_API_TOKEN", need: "set RETOOL_API_TOKEN, or retool.token in usher.yaml",
+		doc:  "Retool API token that may read and write users.",
+		read: to(func(c *Config) *Secret { return &c.Retool.Token }, secret),
+	}, {
+		path: "retool.api", def: "auto",
+		doc:  "`v2`, `bulk`, or `auto`: v2, and bulk where the plan refuses it.",
+		read: to(func(c *Config) *string { return &c.Retool.API }, choice("auto", "v2", "bulk")),
+	}, {
+		path: "retool.requests_per_minute", def: "45",
+		doc:  "Pace of the calls to Retool, 1 to 6000, over all instances together.",
+		read: to(func(c *Config) *int { return &c.Retool.RequestsPerMinute }, whole(1, 6000)),
+	}, {
+		path: "retool.timeout", def: "30s",
+		doc:  "Time that one call to Retool may take.",
+		read: to(func(c *Config) *time.Duration { return &c.Retool.Timeout }, duration(time.Second, 10*time.Minute)),
+	}, {
+		path: "retool.max_tries", def: "20",
+		doc:  "Attempts before an invitation counts as failed, 1 to 100.",
+		read: to(func(c *Config) *int { return &c.Retool.MaxTries }, whole(1, 100)),
+	}, {
+		path: "retool.first_wait", def: "30s",
+		doc:  "Pause after an invitation's first failed attempt; it doubles from there, up to 6 hours.",
+		read: to(func(c *Config) *time.Duration { return &c.Retool.FirstWait }, duration(10*time.Millisecond, time.Hour)),
+	}, {
+		path: "retool.present_phrases",
+		doc:  "Further phrases by which Retool says that the user is already there.",
+		read: to(func(c *Config) *[]string { return &c.Retool.PresentPhrases }, listOf(filledText)),
+	}, {
+		path: "retool.bulk_body",
+		doc:  "Body of the bulk call, where it must differ from the built-in one.",
+		read: to(func(c *Config) *string { return &c.Retool.BulkBody }, text),
+	}, {
+		path: "domains.internal", short: "USHER_INTERNAL_DOMAINS",
+		doc:  "Domains of your own organisation, which are never invited as external.",
+		read: to(func(c *Config) *[]string { return &c.Domains.Internal }, listOf(filledText)),
+	}, {
+		path: "domains.allow",
+		doc:  "When set, only these domains are invited.",
+		read: to(func(c *Config) *[]string { return &c.Domains.Allow }, listOf(filledText)),
+	}, {
+		path: "domains.deny",
+		doc:  "Domains that are never invited; `*.example.com` takes subdomains.",
+		read: to(func(c *Config) *[]string { return &c.Domains.Deny }, listOf(filledText)),
+	},
+}
+
+var ruleKeys = []key[Rule]{
+	{
+		path: "when",
+		doc:  "Expression over `event`; the first rule that matches wins. Unset matches every event.",
+		read: to(func(r *Rule) *string { return &r.When }, text),
+	}, {
+		path: "decision",
+		doc:  "`invite`, `hold` (a person must approve) or `skip`. Unset is `invite`.",
+		read: to(func(r *Rule) *string { return &r.Decision }, choice(Invite, Hold, Skip)),
+	}, {
+		path: "groups",
+		doc:  "Ids of the Retool groups that the customer joins.",
+		read: to(func(r *Rule) *[]int64 { return &r.Groups }, listOf(id)),
+	}, {
+		path: "attributes",
+		doc:  "Names of user attributes, each with the expression that gives its value.",
+		read: to(func(r *Rule) *map[string]string { return &r.Attributes }, texts),
+	},
+}
+
+var sourceKeys = []key[Source]{
+	{
+		path: "preset", need: "write one of: " + strings.Join(presets, ", "),
+		doc:  "The kind of sender: `stripe`. `STRIPE_WEBHOOK_SECRET` implies it for the source `stripe`.",
+		read: to(func(s *Source) *string { return &s.Preset }, choice(presets...)),
+	}, {
+		path: "secrets", short: "STRIPE_WEBHOOK_SECRET", need: "add the signing secret: an empty one would let anyone in",
+		doc:  "Signing secrets, at least one; any may match, for rotation.",
+		read: to(func(s *Source) *[]Secret { return &s.Secrets }, listOf(secret)),
+	}, {
+		path: "public_url",
+		doc:  "The source's whole address as its sender knows it, without the query.",
+		read: to(func(s *Source) *string { return &s.PublicURL }, address),
+	}, {
+		path: "require_livemode",
+		doc:  "Whether test-mode events are skipped. Unset: true in production, else false.",
+		read: to(func(s *Source) *bool { return &s.RequireLivemode }, truth),
+	}, {
+		path: "no_payment_required", def: Invite,
+		doc:  "What becomes of a checkout that cost nothing: `invite`, `hold` or `skip`.",
+		read: to(func(s *Source) *string { return &s.NoPaymentRequired }, choice(Invite, Hold, Skip)),
+	}, {
+		path: "events",
+		doc:  "Event types that invite besides the preset's own, such as `customer.subscription.created`.",
+		read: to(func(s *Source) *[]string { return &s.Events }, listOf(filledText)),
+	}, {
+		path: "api_key", short: "STRIPE_API_KEY",
+		doc:  "Restricted Stripe key for looking up what an event leaves out.",
+		read: to(func(s *Source) *Secret { return &s.APIKey }, secret),
+	}, {
+		path: "api_url",
+		doc:  "Base address of the sender's API, where it is not the usual one.",
+		read: to(func(s *Source) *string { return &s.APIURL }, safeBase),
+	},
+}
+
+// Keys lists every setting, in the order that suits a reader.
+func Keys() []Key {
+	return slices.Concat(
+		describe(configKeys, "", true),
+		describe(ruleKeys, "access[].", false),
+		describe(sourceKeys, "sources.NAME.", true),
+	)
+}
+
+func describe[T any](keys []key[T], prefix string, inEnv bool) []Key {
+	all := make([]Key, len(keys))
+	for i, k := range keys {
+		all[i] = Key{Path: prefix + k.path, Short: k.short, Default: k.def, Required: k.need != "", Doc: k.doc}
+		if inEnv {
+			all[i].Env = envName(prefix + k.path)
+		}
+	}
+	return all
+}
+
+// envName is the variable that wins over the file for the key at path.
+func envName(path string) string {
+	return "USHER_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(path))
+}

@@ -1,0 +1,337 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// shape is the form a value was written in.
+type shape int
+
+const (
+	scalar shape = iota
+	null
+	list
+	group
+	broken // already reported: nothing more is said about it
+)
+
+// value is what a key was set to, before it is understood, and where. Its
+// fields are exported because koanf's deep copy loses the others.
+type value struct {
+	Shape shape
+	Text  string   // of a scalar
+	Items []value  // of a list, or of a group in the order of Names
+	Names []string // of a group
+	Vars  []string // the variables whose text became part of Text
+	// Split says that commas may part the Text into a list. It is so for
+	// environment variables, which have no other way to hold one.
+	Split bool
+	From  place
+}
+
+// place is where a value stands; the fields mean what they mean in [Problem].
+type place struct {
+	File string
+	Line int
+}
+
+// sub names the path of item i below the value's own.
+func (v value) sub(i int) string {
+	if v.Shape == group {
+		return "." + v.Names[i]
+	}
+	return "[" + strconv.Itoa(i) + "]"
+}
+
+// isBlank reports whether a value is there but says nothing.
+func (v value) isBlank() bool {
+	if v.Shape == scalar && v.Split {
+		v = split(v)
+	}
+	return v.Shape == list && len(v.Items) == 0 || v.Shape == scalar && strings.TrimSpace(v.Text) == ""
+}
+
+// describe tells the shape and keeps the value to itself.
+func (v value) describe() string {
+	_, notNumber := strconv.ParseFloat(v.Text, 64)
+	switch {
+	case v.Shape == list:
+		return "is a list"
+	case v.Shape == group:
+		return "is a group of keys"
+	case v.Shape == null || v.Text == "":
+		return "is empty"
+	case strings.TrimSpace(v.Text) == "":
+		return "is blank"
+	case notNumber == nil:
+		return "is a number"
+	}
+	return "is text"
+}
+
+// fault is what a parser found wrong, at a path below the key it parsed.
+type fault struct{ at, what, mend string }
+
+func faulty(what, mend string) []fault { return []fault{{what: what, mend: mend}} }
+
+// wants is the fault of a value whose shape is told against what was wanted.
+func wants(v value, wanted string) []fault {
+	return faulty(v.describe()+", wants "+wanted, "")
+}
+
+// parser understands a value as a V or says what is wrong with it.
+type parser[V any] func(value) (V, []fault)
+
+func text(v value) (string, []fault) {
+	if v.Shape != scalar {
+		return "", wants(v, "text")
+	}
+	return strings.TrimSpace(v.Text), nil
+}
+
+func filledText(v value) (string, []fault) {
+	got, faults := text(v)
+	if faults == nil && got == "" {
+		return "", wants(v, "text")
+	}
+	return got, faults
+}
+
+// secret drops the white space around its text, which comes from a slip in
+// copying and would break a header or a signature.
+func secret(v value) (Secret, []fault) {
+	got, faults := text(v)
+	if faults == nil && got == "" {
+		return Secret{}, faulty("is blank", cmp.Or(mendBlank(v), "give it a value, or remove it"))
+	}
+	return NewSecret(got), faults
+}
+
+// mendBlank names the variables that left a value blank, if any did.
+func mendBlank(v value) string {
+	if len(v.Vars) == 0 {
+		return ""
+	}
+	return "set " + strings.Join(v.Vars, " and ")
+}
+
+// longSecret refuses a secret that could be guessed.
+func longSecret(least int) parser[Secret] {
+	return func(v value) (Secret, []fault) {
+		got, faults := secret(v)
+		if faults == nil && utf8.RuneCountInString(got.Reveal()) < least {
+			what := fmt.Sprintf("is shorter than %d characters", least)
+			return Secret{}, faulty(what, "make one with: openssl rand -hex 24")
+		}
+		return got, faults
+	}
+}
+
+func choice(allowed ...string) parser[string] {
+	return func(v value) (string, []fault) {
+		got, faults := text(v)
+		if faults == nil && !slices.Contains(allowed, got) {
+			what := "is not one of: " + strings.Join(allowed, ", ")
+			return "", faulty(what, strings.TrimSpace(didYouMean(got, allowed)))
+		}
+		return got, faults
+	}
+}
+
+func whole(least, most int) parser[int] {
+	return func(v value) (int, []fault) {
+		n, err := strconv.Atoi(strings.TrimSpace(v.Text))
+		wanted := fmt.Sprintf("wants a whole number from %d to %d", least, most)
+		switch {
+		case v.Shape != scalar || err != nil:
+			return 0, faulty(v.describe()+", "+wanted, "")
+		case n < least || n > most:
+			return 0, faulty("is out of range, "+wanted, "")
+		}
+		return n, nil
+	}
+}
+
+// id understands a number that Retool gave to something.
+func id(v value) (int64, []fault) {
+	n, err := strconv.ParseInt(strings.TrimSpace(v.Text), 10, 64)
+	if v.Shape != scalar || err != nil || n < 1 {
+		return 0, wants(v, "an id: a whole number above 0")
+	}
+	return n, nil
+}
+
+func truth(v value) (bool, []fault) {
+	switch strings.ToLower(strings.TrimSpace(v.Text)) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, wants(v, "true or false")
+}
+
+func duration(least, most time.Duration) parser[time.Duration] {
+	return func(v value) (time.Duration, []fault) {
+		d, err := time.ParseDuration(strings.TrimSpace(v.Text))
+		if v.Shape != scalar || err != nil || d < least || d > most {
+			return 0, wants(v, fmt.Sprintf("a time with its unit, such as 30s, from %v to %v", least, most))
+		}
+		return d, nil
+	}
+}
+
+// size understands a count of bytes: 1048576, 512KiB, 1MiB.
+func size(least, most int64) parser[int64] {
+	return func(v value) (int64, []fault) {
+		number, unit := strings.TrimSpace(v.Text), int64(1)
+		if n, ok := strings.CutSuffix(number, "KiB"); ok {
+			number, unit = strings.TrimSpace(n), 1<<10
+		} else if n, ok := strings.CutSuffix(number, "MiB"); ok {
+			number, unit = strings.TrimSpace(n), 1<<20
+		}
+		n, err := strconv.ParseInt(number, 10, 64)
+		if v.Shape != scalar || err != nil || n < 0 || n > most/unit || n*unit < least {
+			return 0, wants(v, fmt.Sprintf("a size such as 512KiB, 1MiB or 1048576, from %d to %d bytes", least, most))
+		}
+		return n * unit, nil
+	}
+}
+
+// listOf understands a list whose every item suits one parser.
+func listOf[V any](item parser[V]) parser[[]V] {
+	return func(v value) ([]V, []fault) {
+		if v.Shape == scalar && v.Split {
+			v = split(v)
+		}
+		if v.Shape != list {
+			return nil, wants(v, "a list, such as [a, b]")
+		}
+		got, faults := []V(nil), []fault(nil)
+		for i, each := range v.Items {
+			if each.Shape == broken {
+				continue
+			}
+			one, wrong := item(each)
+			got = append(got, one)
+			faults = append(faults, below(v.sub(i), wrong)...)
+		}
+		return got, faults
+	}
+}
+
+// split parts a comma-separated text; blank parts are dropped.
+func split(v value) value {
+	parts := value{Shape: list, From: v.From}
+	for part := range strings.SplitSeq(v.Text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			parts.Items = append(parts.Items, value{Text: part, From: v.From})
+		}
+	}
+	return parts
+}
+
+// texts understands a group of free names, each with a filled text.
+func texts(v value) (map[string]string, []fault) {
+	if v.Shape != group {
+		return nil, wants(v, "a group of names, each with a text")
+	}
+	got, faults := make(map[string]string, len(v.Items)), []fault(nil)
+	for i, each := range v.Items {
+		if each.Shape == broken {
+			continue
+		}
+		one, wrong := filledText(each)
+		got[v.Names[i]] = one
+		faults = append(faults, below(v.sub(i), wrong)...)
+	}
+	return got, faults
+}
+
+func below(at string, faults []fault) []fault {
+	for i := range faults {
+		faults[i].at = at + faults[i].at
+	}
+	return faults
+}
+
+// listen understands an address to listen on, such as ":8080".
+func listen(v value) (string, []fault) {
+	got, faults := text(v)
+	if faults != nil {
+		return "", faults
+	}
+	_, port, err := net.SplitHostPort(got)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n == 0 && port != "0" {
+		return "", faulty("is not an address to listen on", `write it as ":8080" or "127.0.0.1:8080"`)
+	}
+	return got, nil
+}
+
+// base understands the address that paths are added to, and drops the slash
+// at its end.
+func base(v value) (string, []fault) {
+	got, faults := address(v)
+	return strings.TrimRight(got, "/"), faults
+}
+
+// safeBase is a base that is sent credentials: https, unless it is this machine.
+func safeBase(v value) (string, []fault) {
+	got, faults := base(v)
+	if faults != nil {
+		return "", faults
+	}
+	u, err := url.Parse(got)
+	if err != nil || u.Scheme != "https" && !isLoopback(u.Hostname()) {
+		return "", faulty("is http, which would show the credentials to the network", "use https; only localhost may do without")
+	}
+	return got, nil
+}
+
+// address understands an http or https URL without query, fragment or user.
+func address(v value) (string, []fault) {
+	got, faults := text(v)
+	if faults != nil {
+		return "", faults
+	}
+	u, err := url.Parse(got)
+	switch {
+	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "":
+		return "", faulty("is not a web address", "write it whole, such as https://example.com")
+	case u.User != nil:
+		return "", faulty("holds a user name or password", "remove what stands before the @")
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(got, "#"):
+		return "", faulty("has a query or a fragment", "remove the ? or # and what follows")
+	}
+	return got, nil
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+func database(v value) (DatabaseURL, []fault) {
+	got, faults := text(v)
+	if faults != nil {
+		return DatabaseURL{}, faults
+	}
+	scheme, rest, _ := strings.Cut(got, "://")
+	switch {
+	case scheme == "sqlite" && rest != "":
+	case scheme == "postgres" || scheme == "postgresql":
+		if u, err := url.Parse(got); err != nil || cmp.Or(u.Host, u.RawQuery) == "" {
+			return DatabaseURL{}, faulty("is not a valid Postgres address", "write postgres://user:password@host/name, with special characters percent-encoded")
+		}
+	default:
+		return DatabaseURL{}, faulty("is not a database address", "write sqlite://usher.db or postgres://user:password@host/name")
+	}
+	return NewDatabaseURL(got), nil
+}
