@@ -1,0 +1,219 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/usher-dev/usher/internal/access"
+)
+
+// maxDecideTries is how often a delivery may fail the decide stage before it is set aside, alone.
+const maxDecideTries = 3
+
+// A Verdict is one event together with what was decided of it.
+type Verdict struct {
+	Event      access.Event
+	OccurredAt time.Time // by the sender's clock, zero when it did not say
+	Decision   access.Decision
+	// LookUp means that the address must first be asked for: Decision is empty, and a LookUpJob is enqueued.
+	LookUp bool
+	// ByHand means that a person asked: a revoked invitation is then queued again too.
+	ByHand bool
+	Note   string
+}
+
+// Decide takes up to limit undecided deliveries, oldest first, and commits in one transaction everything
+// that decide makes of them: events, decisions, invitations, jobs, and that they are decided. It returns how
+// many it took. A delivery for which decide fails keeps the others unharmed: it is tried again, and set aside
+// after three tries.
+func (l *Ledger) Decide(ctx context.Context, limit int, decide func(Delivery) ([]Verdict, error)) (int, error) {
+	n, culprit, err := l.decideBatch(ctx, limit, decide)
+	if culprit == 0 || err == nil || errors.Is(err, ErrUnwritable) || ctx.Err() != nil {
+		return n, err
+	}
+	// Everything was rolled back. Blame the one delivery; the next call goes on without it.
+	l.log.Error("a delivery could not be decided", "delivery", culprit, "error", err)
+	return 1, l.blame(ctx, culprit, err)
+}
+
+func (l *Ledger) decideBatch(ctx context.Context, limit int, decide func(Delivery) ([]Verdict, error)) (n int, culprit int64, err error) {
+	err = l.change(ctx, func(t *tx) error {
+		batch, err := t.undecided(limit)
+		if err != nil {
+			return err
+		}
+		n = len(batch)
+		for _, d := range batch {
+			if err := t.decideOne(d, decide); err != nil {
+				culprit = d.ID
+				return err
+			}
+		}
+		return nil
+	})
+	return n, culprit, err
+}
+
+func (t *tx) decideOne(d Delivery, decide func(Delivery) ([]Verdict, error)) error {
+	verdicts, err := decide(d)
+	if err != nil {
+		return fmt.Errorf("decide delivery %d: %w", d.ID, err)
+	}
+	for _, v := range verdicts {
+		if _, err := t.record(d.ID, v); err != nil {
+			return fmt.Errorf("record event of delivery %d: %w", d.ID, err)
+		}
+	}
+	_, err = t.exec(`delete from undecided where delivery_id = $1`, d.ID)
+	return err
+}
+
+func (t *tx) undecided(limit int) ([]Delivery, error) {
+	rows, err := t.QueryContext(t.ctx, `select d.id, d.source, d.received_at, d.verified_by, d.headers, d.body
+		from undecided u join deliveries d on d.id = u.delivery_id
+		where u.set_aside_at is null order by u.tries, u.delivery_id limit $1`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read undecided deliveries: %w", err)
+	}
+	defer rows.Close()
+	var batch []Delivery
+	for rows.Next() {
+		var d Delivery
+		var at int64
+		if err := rows.Scan(&d.ID, &d.Source, &at, &d.VerifiedBy, &d.Headers, &d.Body); err != nil {
+			return nil, fmt.Errorf("read an undecided delivery: %w", err)
+		}
+		d.ReceivedAt = time.UnixMilli(at).UTC()
+		batch = append(batch, d)
+	}
+	return batch, rows.Err()
+}
+
+// blame counts a failed try against one delivery and sets it aside after the last.
+func (l *Ledger) blame(ctx context.Context, delivery int64, cause error) error {
+	return l.change(ctx, func(t *tx) error {
+		_, err := t.exec(`update undecided set tries = tries + 1, error = $2,
+			set_aside_at = case when tries + 1 >= $3 then $4 end where delivery_id = $1`,
+			delivery, cause.Error(), maxDecideTries, millis(t.now))
+		return err
+	})
+}
+
+// Replay marks a delivery undecided again, so that it is decided under today's rules.
+func (l *Ledger) Replay(ctx context.Context, delivery int64) error {
+	return l.change(ctx, func(t *tx) error {
+		_, found, err := t.id(`select id from deliveries where id = $1 and body is not null`, delivery)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fmt.Errorf("delivery %d: %w", delivery, ErrNotFound)
+		}
+		_, err = t.exec(`insert into undecided (delivery_id) values ($1)
+			on conflict (delivery_id) do update set tries = 0, set_aside_at = null, error = ''`, delivery)
+		return err
+	})
+}
+
+// Record records one event that did not come by a webhook, such as an invitation asked for by hand, with
+// its decision, and returns the invitation: zero when the decision was to skip.
+func (l *Ledger) Record(ctx context.Context, v Verdict) (invitation int64, err error) {
+	err = l.change(ctx, func(t *tx) error {
+		invitation, err = t.record(0, v)
+		return err
+	})
+	return invitation, err
+}
+
+// record writes an event and what was decided of it; an event known already is a resend.
+func (t *tx) record(delivery int64, v Verdict) (invitation int64, err error) {
+	e := v.Event
+	event, isNew, err := t.id(`insert into events (delivery_id, source, event_id, type, occurred_at, recorded_at, details)
+		values ($1, $2, $3, $4, $5, $6, $7) on conflict (source, event_id) do nothing returning id`,
+		sql.NullInt64{Int64: delivery, Valid: delivery != 0}, e.Source, e.ID, e.Type, orNull(v.OccurredAt), millis(t.now), asJSON(e))
+	if err != nil {
+		return 0, err
+	}
+	if !isNew {
+		return t.resend(delivery, v)
+	}
+	if v.LookUp {
+		t.enqueue(LookUpJob{Event: event})
+		return 0, nil
+	}
+	return t.decision(event, v)
+}
+
+// DecideEvent records the decision of an event whose address had to be looked up, and the look-up itself.
+func (l *Ledger) DecideEvent(ctx context.Context, event int64, v Verdict, lookedUp Attempt) error {
+	return l.change(ctx, func(t *tx) error {
+		lookedUp.EventID = event
+		if err := t.attempt(lookedUp); err != nil {
+			return err
+		}
+		if _, decided, err := t.id(`select id from decisions where event_id = $1 limit 1`, event); decided || err != nil {
+			return err
+		}
+		if _, err := t.exec(`update events set details = $2 where id = $1`, event, asJSON(v.Event)); err != nil {
+			return err
+		}
+		_, err := t.decision(event, v)
+		return err
+	})
+}
+
+func (t *tx) decision(event int64, v Verdict) (invitation int64, err error) {
+	d := v.Decision
+	if d.Outcome != access.Skip {
+		if invitation, err = t.promise(v); err != nil {
+			return 0, err
+		}
+	}
+	_, err = t.exec(`insert into decisions (event_id, decided_at, outcome, reason, sentence, rule, email, invitation_id)
+		values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		event, millis(t.now), string(d.Outcome), string(d.Reason), d.Sentence, sql.NullInt64{Int64: int64(d.Rule), Valid: d.Rule >= 0},
+		d.Address.Full(), sql.NullInt64{Int64: invitation, Valid: invitation != 0})
+	return invitation, err
+}
+
+// resend notes that a known event came again. The sender's resend of an event whose invitation failed puts
+// the invitation back to work; anything else changes nothing.
+func (t *tx) resend(delivery int64, v Verdict) (invitation int64, err error) {
+	event, _, err := t.id(`select id from events where source = $1 and event_id = $2`, v.Event.Source, v.Event.ID)
+	if err != nil {
+		return 0, err
+	}
+	if first, _, err := t.id(`select coalesce(delivery_id, 0) from events where id = $1`, event); err != nil {
+		return 0, err
+	} else if first == delivery {
+		return t.decideAgain(event, v) // a replay of the event's own delivery
+	}
+	if _, err := t.exec(`insert into resends (event_id, delivery_id, received_at, same_body)
+		select $1, $2, $3, case when again.body = first.body then 1 else 0 end
+		from events e join deliveries first on first.id = e.delivery_id join deliveries again on again.id = $2
+		where e.id = $1 on conflict do nothing`, event, delivery, millis(t.now)); err != nil {
+		return 0, err
+	}
+	invitation, found, err := t.id(`select invitation_id from decisions
+		where event_id = $1 and invitation_id is not null order by id desc limit 1`, event)
+	if err != nil || !found {
+		return 0, err
+	}
+	inv, err := t.invitation(invitation)
+	if err != nil || inv.State != Failed {
+		return invitation, err
+	}
+	return invitation, t.queue(&inv, "its event was sent again")
+}
+
+// decideAgain adds today's decision to an event; the earlier ones stay as its history.
+func (t *tx) decideAgain(event int64, v Verdict) (int64, error) {
+	if v.LookUp {
+		t.enqueue(LookUpJob{Event: event})
+		return 0, nil
+	}
+	return t.decision(event, v)
+}

@@ -1,0 +1,272 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/usher-dev/usher/internal/access"
+)
+
+// A State is how far an invitation got. docs/states.md has the diagram.
+type State string
+
+// The states of an invitation.
+const (
+	Held     State = "held"     // a person must approve it
+	Queued   State = "queued"   // waits for its next attempt
+	Sent     State = "sent"     // Retool has it
+	Accepted State = "accepted" // the person came in
+	Expired  State = "expired"  // Retool's link died unused
+	Revoked  State = "revoked"  // taken back by a person
+	Failed   State = "failed"   // given up, with the reason
+)
+
+// States lists every state, in the order of the road.
+func States() []State { return []State{Held, Queued, Sent, Accepted, Expired, Revoked, Failed} }
+
+// An Invitation is our promise about one address.
+type Invitation struct {
+	ID             int64
+	Email          access.Address
+	State          State
+	Reason         string // why it is in this state, for people
+	Groups         []int64
+	Attributes     map[string]string
+	SentGroups     []int64 // what Retool was told
+	SentAttributes map[string]string
+	Note           string
+	Source         string // of the first event that asked for it
+	Tries          int    // attempts counted in this run; a 429 is not counted
+	Run            int
+	Unsure         bool // a call may have been carried out without our knowing
+	RetoolID       int64
+	NextTryAt      time.Time // these are zero when there is none
+	SendingSince   time.Time
+	ExpiresAt      time.Time
+	SentAt         time.Time
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+// LateGroups are the groups wanted by events that came after the invitation was sent. Retool takes groups
+// only with the invite, so a person must add them.
+func (i Invitation) LateGroups() []int64 {
+	if i.SentAt.IsZero() {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(i.Groups), func(g int64) bool { return slices.Contains(i.SentGroups, g) })
+}
+
+// LateAttributes are the attributes that Retool was not told yet.
+func (i Invitation) LateAttributes() map[string]string {
+	late := maps.Clone(i.Attributes)
+	maps.DeleteFunc(late, func(name, value string) bool { sent, ok := i.SentAttributes[name]; return ok && sent == value })
+	return late
+}
+
+const invitationColumns = `id, email, state, reason, groups, attributes, sent_groups, sent_attributes, note, source,
+	tries, run, unsure, coalesce(retool_id, 0), next_try_at, sending_since, expires_at, sent_at, created_at, updated_at`
+
+func scanInvitation(row scanner) (Invitation, error) {
+	var i Invitation
+	var email, groups, attributes, sentGroups, sentAttributes string
+	var next, sending, expires, sent, created, updated sql.NullInt64
+	err := row.Scan(&i.ID, &email, &i.State, &i.Reason, &groups, &attributes, &sentGroups, &sentAttributes, &i.Note, &i.Source,
+		&i.Tries, &i.Run, &i.Unsure, &i.RetoolID, &next, &sending, &expires, &sent, &created, &updated)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Invitation{}, fmt.Errorf("invitation: %w", ErrNotFound)
+	}
+	if err != nil {
+		return Invitation{}, fmt.Errorf("read invitation: %w", err)
+	}
+	if i.Email, err = access.ParseAddress(email); err != nil {
+		return Invitation{}, fmt.Errorf("read invitation %d: %w", i.ID, err)
+	}
+	i.NextTryAt, i.SendingSince, i.ExpiresAt = moment(next), moment(sending), moment(expires)
+	i.SentAt, i.CreatedAt, i.UpdatedAt = moment(sent), moment(created), moment(updated)
+	return i, errors.Join(fromJSON(groups, &i.Groups), fromJSON(attributes, &i.Attributes),
+		fromJSON(sentGroups, &i.SentGroups), fromJSON(sentAttributes, &i.SentAttributes))
+}
+
+func (t *tx) invitation(id int64) (Invitation, error) {
+	s, err := t.stmt(`select ` + invitationColumns + ` from invitations where id = $1`)
+	if err != nil {
+		return Invitation{}, err
+	}
+	return scanInvitation(s.QueryRowContext(t.ctx, id))
+}
+
+// promise makes the invitation of a verdict, or adds the verdict's groups and attributes to the one that
+// its address has already.
+func (t *tx) promise(v Verdict) (int64, error) {
+	d, state, reason := v.Decision, Queued, ""
+	if d.Outcome == access.Hold {
+		state, reason = Held, d.Sentence
+	}
+	id, isNew, err := t.id(`insert into invitations (email, state, reason, groups, attributes, note, source, run, created_at, updated_at)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) on conflict (email) do nothing returning id`,
+		d.Address.Full(), string(state), reason, asJSON(orEmpty(d.Groups)), asJSON(orEmptyMap(d.Attributes)), v.Note, v.Event.Source,
+		1, millis(t.now))
+	if err != nil {
+		return 0, err
+	}
+	if isNew {
+		if state == Queued {
+			t.enqueue(InviteJob{Invitation: id, Run: 1})
+		}
+		return id, nil
+	}
+	return t.addTo(v)
+}
+
+// addTo adds a verdict to the invitation its address has.
+func (t *tx) addTo(v Verdict) (int64, error) {
+	id, _, err := t.id(`select id from invitations where email = $1`, v.Decision.Address.Full())
+	if err != nil {
+		return 0, err
+	}
+	inv, err := t.invitation(id)
+	if err != nil {
+		return 0, err
+	}
+	inv.Groups = union(inv.Groups, v.Decision.Groups)
+	maps.Copy(inv.Attributes, v.Decision.Attributes)
+	if v.Note != "" {
+		inv.Note = v.Note
+	}
+	if _, err := t.exec(`update invitations set groups = $2, attributes = $3, note = $4, updated_at = $5 where id = $1`,
+		id, asJSON(inv.Groups), asJSON(inv.Attributes), inv.Note, millis(t.now)); err != nil {
+		return 0, err
+	}
+	if inv.State == Sent && inv.RetoolID != 0 && len(inv.LateAttributes()) > 0 {
+		t.enqueue(AttributesJob{Invitation: id})
+	}
+	if v.Decision.Outcome == access.Invite && requeuedBy(v, inv.State) {
+		return id, t.queue(&inv, "")
+	}
+	return id, nil
+}
+
+// requeuedBy says whether one more event that means "invite" puts an invitation in this state to work.
+func requeuedBy(v Verdict, s State) bool {
+	switch s {
+	case Held, Failed, Expired:
+		return true
+	case Revoked:
+		return v.ByHand
+	default:
+		return false
+	}
+}
+
+// queue starts a new run of attempts, at once.
+func (t *tx) queue(inv *Invitation, reason string) error {
+	inv.State, inv.Reason, inv.Tries, inv.NextTryAt = Queued, reason, 0, time.Time{}
+	inv.Run++
+	_, err := t.exec(`update invitations set state = $2, reason = $3, tries = 0, run = $4, next_try_at = null, updated_at = $5 where id = $1`,
+		inv.ID, string(inv.State), reason, inv.Run, millis(t.now))
+	if err == nil {
+		t.enqueue(InviteJob{Invitation: inv.ID, Run: inv.Run})
+	}
+	return err
+}
+
+// Retry puts an invitation back to work at once, whether it failed or waits for its next attempt. If
+// sending is stopped, the next attempt is a probe.
+func (l *Ledger) Retry(ctx context.Context, id int64) (inv Invitation, err error) {
+	err = l.change(ctx, func(t *tx) error {
+		if inv, err = t.invitation(id); err != nil {
+			return err
+		}
+		if err := retryable(inv, t.now); err != nil {
+			return err
+		}
+		return errors.Join(t.queue(&inv, "put back to work by hand"), t.probeNow())
+	})
+	return inv, err
+}
+
+func retryable(inv Invitation, now time.Time) error {
+	switch {
+	case inv.State == Queued && inv.sendingNow(now):
+		return fmt.Errorf("%w: it is being sent right now; look again in a minute", ErrConflict)
+	case inv.State == Held:
+		return fmt.Errorf("%w: it is held; approve it instead", ErrConflict)
+	case inv.State == Sent || inv.State == Accepted:
+		return fmt.Errorf("%w: it is %s; there is nothing to retry", ErrConflict, inv.State)
+	default:
+		return nil
+	}
+}
+
+// RetryAll puts every invitation of a state back to work, oldest first, and returns how many.
+func (l *Ledger) RetryAll(ctx context.Context, state State) (int, error) {
+	if state != Failed && state != Expired {
+		return 0, fmt.Errorf("%w: only failed and expired invitations can be retried together", ErrConflict)
+	}
+	const batch = 500 // so that no transaction keeps acceptances waiting
+	for total := 0; ; {
+		n, err := l.retrySome(ctx, state, batch)
+		total += n
+		if err != nil || n < batch {
+			return total, err
+		}
+	}
+}
+
+func (l *Ledger) retrySome(ctx context.Context, state State, limit int) (n int, err error) {
+	err = l.change(ctx, func(t *tx) error {
+		some, err := collect(t.ctx, t.Tx, scanInvitation,
+			`select `+invitationColumns+` from invitations where state = $1 order by id limit $2`, string(state), limit)
+		if err != nil {
+			return err
+		}
+		n = len(some)
+		for i := range some {
+			if err := t.queue(&some[i], "put back to work by hand"); err != nil {
+				return err
+			}
+		}
+		return t.probeNow()
+	})
+	return n, err
+}
+
+// Approve queues an invitation that a rule held.
+func (l *Ledger) Approve(ctx context.Context, id int64) (inv Invitation, err error) {
+	err = l.change(ctx, func(t *tx) error {
+		if inv, err = t.invitation(id); err != nil {
+			return err
+		}
+		if inv.State != Held {
+			return fmt.Errorf("%w: it is %s, not held", ErrConflict, inv.State)
+		}
+		return t.queue(&inv, "approved by hand")
+	})
+	return inv, err
+}
+
+func union(a, b []int64) []int64 {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return orEmpty(slices.Compact(all))
+}
+
+func orEmpty(list []int64) []int64 {
+	if list == nil {
+		return []int64{}
+	}
+	return list
+}
+
+func orEmptyMap(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}

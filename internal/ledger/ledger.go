@@ -1,0 +1,176 @@
+// Package ledger remembers what Usher was told, what it promised and how far it got.
+//
+// It keeps five kinds of rows (deliveries, events, decisions, invitations and attempts), the shared pace,
+// and River's job tables beside them, so that a promise and the job that keeps it are one transaction.
+// Everything that changes state is a method here; SQL stands nowhere else.
+//
+// All writes of a process go through one connection (SQLite has one writer in any case), all reads of the
+// API through a pool of their own. All methods are safe for concurrent use.
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+)
+
+// The errors a caller can act on; handlers has the one table from these to HTTP.
+var (
+	// ErrNotFound means that the ledger has no such row.
+	ErrNotFound = errors.New("not in the ledger")
+	// ErrUnwritable means that nothing can be committed now: the disk is full, the file is read-only or
+	// broken. Nothing was written; the same call may succeed later.
+	ErrUnwritable = errors.New("the ledger cannot be written")
+	// ErrBusy means that too many requests already wait for a commit. Nothing was written.
+	ErrBusy = errors.New("too many requests wait for the ledger")
+	// ErrConflict means that the invitation's state does not allow what was asked.
+	ErrConflict = errors.New("not possible in this state")
+	// ErrNewerSchema means that a newer Usher has migrated this ledger.
+	ErrNewerSchema = errors.New("the ledger's schema is newer than this program")
+	// ErrInUse means that another Usher holds this SQLite ledger.
+	ErrInUse = errors.New("another usher serves from this ledger")
+	// ErrUnsupported means that the database address names a store this version cannot use.
+	ErrUnsupported = errors.New("this database is not supported")
+)
+
+// Options are the parts of a Ledger that tests and the demo change. The zero value is ready to use.
+type Options struct {
+	Now    func() time.Time // the ledger's clock, time.Now by default
+	Logger *slog.Logger     // slog.Default by default
+}
+
+// A Ledger is one open database.
+type Ledger struct {
+	write    *sql.DB // one connection
+	read     *sql.DB
+	dialect  dialect
+	jobs     *river.Client[*sql.Tx] // inserts only; the workers have their own
+	acceptor *acceptor
+	now      func() time.Time
+	log      *slog.Logger
+	accepted chan struct{} // holds one token when deliveries were committed since it was last taken
+}
+
+// Open opens the ledger at a database address (sqlite://PATH), creating it where there is none, and brings
+// its schema up to date. Close it when done.
+func Open(ctx context.Context, address string, opts Options) (*Ledger, error) {
+	dialect, err := dialectFor(address)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	l := &Ledger{dialect: dialect, now: opts.Now, log: opts.Logger, accepted: make(chan struct{}, 1)}
+	if err := l.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", dialect, err), l.Close())
+	}
+	return l, nil
+}
+
+func (l *Ledger) open(ctx context.Context) (err error) {
+	if l.write, l.read, err = l.dialect.open(); err != nil {
+		return err
+	}
+	if err = migrate(ctx, l.write, l.dialect); err != nil {
+		return classify(err)
+	}
+	if l.jobs, err = river.NewClient(l.Driver(), &river.Config{Logger: quiet, SkipUnknownJobCheck: true}); err != nil {
+		return err
+	}
+	l.acceptor, err = newAcceptor(ctx, l)
+	return classify(err)
+}
+
+// Close lets the commit in hand finish and closes the database.
+func (l *Ledger) Close() error {
+	var errs []error
+	if l.acceptor != nil {
+		errs = append(errs, l.acceptor.close())
+	}
+	for _, db := range []*sql.DB{l.read, l.write} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Driver is River's access to this ledger's database.
+func (l *Ledger) Driver() riverdriver.Driver[*sql.Tx] { return l.dialect.driver(l.write) }
+
+// quiet drops what River says while it only inserts.
+var quiet = slog.New(slog.DiscardHandler)
+
+// ProveWrite commits one row to disk and takes it back: it fails when an acceptance would.
+func (l *Ledger) ProveWrite(ctx context.Context) error {
+	return l.inTx(ctx, func(tx *sql.Tx) error {
+		// Writing the row unchanged makes a page of the write-ahead log, hence an fsync.
+		_, err := tx.ExecContext(ctx, `update pace set next_at = next_at where id = 1`)
+		return err
+	})
+}
+
+// inTx runs f in a transaction of the one writing connection and says plainly when nothing can be written.
+func (l *Ledger) inTx(ctx context.Context, f func(*sql.Tx) error) error {
+	tx, err := l.write.BeginTx(ctx, nil)
+	if err != nil {
+		return classify(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
+	if err := f(tx); err != nil {
+		return classify(err)
+	}
+	return classify(tx.Commit())
+}
+
+// unwritable are the texts of SQLite's answers after which no commit can succeed until an operator acts.
+// modernc.org/sqlite's Error carries the code too, but River and database/sql sometimes pass only the text.
+var unwritable = []string{
+	"(13)", "(SQLITE_FULL)", "database or disk is full",
+	"attempt to write a readonly database", "disk I/O error", "unable to open database file", "SQLITE_READONLY", "SQLITE_IOERR",
+}
+
+// classify marks an error with ErrUnwritable where the database says that it cannot be written.
+func classify(err error) error {
+	if err == nil || errors.Is(err, ErrUnwritable) {
+		return err
+	}
+	for _, text := range unwritable {
+		if strings.Contains(err.Error(), text) {
+			return fmt.Errorf("%w: %w", ErrUnwritable, err)
+		}
+	}
+	return err
+}
+
+// millis is how the ledger stores a moment; the zero time is 0.
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// moment reads a stored moment; the zero time when there is none.
+func moment(ms sql.NullInt64) time.Time {
+	if !ms.Valid || ms.Int64 == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms.Int64).UTC()
+}
+
+// orNull stores the zero time as null.
+func orNull(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: millis(t), Valid: !t.IsZero()}
+}

@@ -1,0 +1,53 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/pressly/goose/v3"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+// migrate brings the schema up to date: ours by goose, then River's own. Each migration is a transaction.
+// A schema newer than this program knows is refused, never guessed at.
+func migrate(ctx context.Context, db *sql.DB, d dialect) error {
+	kind, files := d.goose()
+	ours, err := goose.NewProvider(kind, db, files, goose.WithTableName("usher_schema"), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	current, target, err := ours.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read the schema's version: %w", err)
+	}
+	if current > target {
+		return fmt.Errorf("%w: it is at version %d, this program knows %d; run the newer usher, or restore the backup made before it", ErrNewerSchema, current, target)
+	}
+	if _, err := ours.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the ledger: %w", err)
+	}
+	return migrateJobs(ctx, db, d)
+}
+
+func migrateJobs(ctx context.Context, db *sql.DB, d dialect) error {
+	jobs, err := rivermigrate.New(d.driver(db), &rivermigrate.Config{Logger: quiet})
+	if err != nil {
+		return fmt.Errorf("read River's migrations: %w", err)
+	}
+	known := jobs.AllVersions()
+	target := known[len(known)-1].Version
+	var current sql.NullInt64
+	// Before its first migration River's table is not there, which is no error.
+	_ = db.QueryRowContext(ctx, `select max(version) from river_migration where line = 'main'`).Scan(&current)
+	if int(current.Int64) > target {
+		return fmt.Errorf("%w: River's tables are at version %d, this program knows %d; run the newer usher", ErrNewerSchema, current.Int64, target)
+	}
+	if int(current.Int64) == target {
+		return nil
+	}
+	if _, err := jobs.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return fmt.Errorf("migrate River's tables: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/usher-dev/usher/internal/access"
+)
+
+// A Decision is what was decided of one event, as recorded.
+type Decision struct {
+	ID           int64
+	EventID      int64
+	DecidedAt    time.Time
+	Outcome      access.Outcome
+	Reason       access.Reason
+	Sentence     string
+	Rule         int // index of the access rule that matched, -1 none
+	Email        string
+	InvitationID int64
+}
+
+// An Event is one thing a sender told us, as recorded.
+type Event struct {
+	ID         int64
+	DeliveryID int64 // 0: asked for by hand
+	OccurredAt time.Time
+	RecordedAt time.Time
+	Details    access.Event
+	Decisions  []Decision // oldest first; the last one holds; none while its address is looked up
+	Resends    int
+}
+
+// A Filter narrows a list. The zero value takes everything.
+type Filter struct {
+	State  State
+	Email  string // a whole address
+	Source string
+	Before int64 // identities below this one: the cursor
+	Limit  int
+}
+
+// Invitation returns one invitation.
+func (l *Ledger) Invitation(ctx context.Context, id int64) (Invitation, error) {
+	return scanInvitation(l.read.QueryRowContext(ctx, `select `+invitationColumns+` from invitations where id = $1`, id))
+}
+
+// Invitations lists invitations, newest first.
+func (l *Ledger) Invitations(ctx context.Context, f Filter) ([]Invitation, error) {
+	where := conditions{}
+	where.add("state = ", string(f.State), f.State != "")
+	where.add("email = ", f.Email, f.Email != "")
+	where.add("source = ", f.Source, f.Source != "")
+	where.add("id < ", f.Before, f.Before > 0)
+	return collect(ctx, l.read, scanInvitation,
+		`select `+invitationColumns+` from invitations`+where.text+` order by id desc limit `+strconv.Itoa(f.Limit), where.args...)
+}
+
+// conditions builds a where clause out of what a filter sets.
+type conditions struct {
+	text string
+	args []any
+}
+
+func (c *conditions) add(column string, value any, wanted bool) {
+	if !wanted {
+		return
+	}
+	word := " and "
+	if len(c.args) == 0 {
+		word = " where "
+	}
+	c.args = append(c.args, value)
+	c.text += word + column + "$" + strconv.Itoa(len(c.args))
+}
+
+// Attempts lists the calls made for an invitation, oldest first.
+func (l *Ledger) Attempts(ctx context.Context, invitation int64) ([]Attempt, error) {
+	return collect(ctx, l.read, scanAttempt, `select `+attemptColumns+` from attempts where invitation_id = $1 order by id`, invitation)
+}
+
+// LookUps lists the calls made for an event's address, oldest first.
+func (l *Ledger) LookUps(ctx context.Context, event int64) ([]Attempt, error) {
+	return collect(ctx, l.read, scanAttempt, `select `+attemptColumns+` from attempts where event_id = $1 order by id`, event)
+}
+
+const attemptColumns = `id, coalesce(invitation_id, 0), coalesce(event_id, 0), kind, started_at, duration_ms, transport, status, outcome, message, coalesce(retool_id, 0)`
+
+func scanAttempt(row scanner) (Attempt, error) {
+	var a Attempt
+	var started, duration int64
+	err := row.Scan(&a.ID, &a.InvitationID, &a.EventID, &a.Kind, &started, &duration, &a.Transport, &a.Status, &a.Outcome, &a.Message, &a.RetoolID)
+	a.StartedAt, a.Duration = time.UnixMilli(started).UTC(), time.Duration(duration)*time.Millisecond
+	return a, err
+}
+
+// Event returns one event with its decisions.
+func (l *Ledger) Event(ctx context.Context, id int64) (Event, error) {
+	return l.event(ctx, `e.id = $1`, id)
+}
+
+// EventBySenderID returns the newest event that a sender gave this identity.
+func (l *Ledger) EventBySenderID(ctx context.Context, eventID string) (Event, error) {
+	return l.event(ctx, `e.event_id = $1 order by e.id desc limit 1`, eventID)
+}
+
+const eventColumns = `e.id, coalesce(e.delivery_id, 0), e.occurred_at, e.recorded_at, e.details,
+	(select count(*) from resends r where r.event_id = e.id)`
+
+func scanEvent(row scanner) (Event, error) {
+	var e Event
+	var occurred, recorded sql.NullInt64
+	var details string
+	err := row.Scan(&e.ID, &e.DeliveryID, &occurred, &recorded, &details, &e.Resends)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Event{}, fmt.Errorf("event: %w", ErrNotFound)
+	}
+	if err != nil {
+		return Event{}, fmt.Errorf("read event: %w", err)
+	}
+	e.OccurredAt, e.RecordedAt = moment(occurred), moment(recorded)
+	return e, fromJSON(details, &e.Details)
+}
+
+func (l *Ledger) event(ctx context.Context, condition string, arg any) (Event, error) {
+	e, err := scanEvent(l.read.QueryRowContext(ctx, `select `+eventColumns+` from events e where `+condition, arg))
+	if err != nil {
+		return Event{}, err
+	}
+	e.Decisions, err = collect(ctx, l.read, scanDecision,
+		`select `+decisionColumns+` from decisions where event_id = $1 order by id`, e.ID)
+	return e, err
+}
+
+// InvitationEvents lists the events that spoke for an invitation, oldest first, each with the decision that
+// led there.
+func (l *Ledger) InvitationEvents(ctx context.Context, invitation int64) ([]Event, error) {
+	decisions, err := collect(ctx, l.read, scanDecision,
+		`select `+decisionColumns+` from decisions where invitation_id = $1 order by id limit 200`, invitation)
+	if err != nil {
+		return nil, err
+	}
+	var events []Event
+	for _, d := range decisions {
+		e, err := scanEvent(l.read.QueryRowContext(ctx, `select `+eventColumns+` from events e where e.id = $1`, d.EventID))
+		if err != nil {
+			return nil, err
+		}
+		e.Decisions = []Decision{d}
+		events = append(events, e)
+	}
+	return events, nil
+}
+
+const decisionColumns = `id, event_id, decided_at, outcome, reason, sentence, coalesce(rule, -1), email, coalesce(invitation_id, 0)`
+
+func scanDecision(row scanner) (Decision, error) {
+	var d Decision
+	var at int64
+	err := row.Scan(&d.ID, &d.EventID, &at, &d.Outcome, &d.Reason, &d.Sentence, &d.Rule, &d.Email, &d.InvitationID)
+	d.DecidedAt = time.UnixMilli(at).UTC()
+	return d, err
+}
+
+// A Summary is the state of the whole ledger at a glance.
+type Summary struct {
+	Invitations   map[State]int64
+	Undecided     int64     // deliveries that wait for the decide stage
+	OldestWaiting time.Time // of the deliveries undecided and the invitations queued; zero when nothing waits
+	SetAside      int64     // deliveries that could not be decided, for a person to look at
+	LookingUp     int64     // events whose address is still being asked for
+	Pace          Pace
+}
+
+// Summary counts what there is.
+func (l *Ledger) Summary(ctx context.Context) (s Summary, err error) {
+	s.Invitations = make(map[State]int64)
+	for _, state := range States() {
+		s.Invitations[state] = 0
+	}
+	counts, err := collect(ctx, l.read, scanStateCount, `select state, count(*) from invitations group by state`)
+	for _, c := range counts {
+		s.Invitations[c.state] = c.n
+	}
+	if err != nil {
+		return s, fmt.Errorf("count invitations: %w", err)
+	}
+	var oldest sql.NullInt64
+	err = l.read.QueryRowContext(ctx, `select
+		(select count(*) from undecided where set_aside_at is null),
+		(select count(*) from undecided where set_aside_at is not null),
+		(select count(*) from river_job where kind = $1 and finalized_at is null),
+		(select min(at) from (
+			select min(d.received_at) as at from undecided u join deliveries d on d.id = u.delivery_id where u.set_aside_at is null
+			union all select min(created_at) from invitations where state = 'queued') waiting)`,
+		LookUpJob{}.Kind()).Scan(&s.Undecided, &s.SetAside, &s.LookingUp, &oldest)
+	if err != nil {
+		return s, fmt.Errorf("count what waits: %w", err)
+	}
+	s.OldestWaiting = moment(oldest)
+	s.Pace, err = scanPace(l.read.QueryRowContext(ctx, `select next_at, not_before, stopped_reason, stopped_at from pace where id = 1`))
+	return s, err
+}
+
+type stateCount struct {
+	state State
+	n     int64
+}
+
+func scanStateCount(row scanner) (stateCount, error) {
+	var c stateCount
+	err := row.Scan(&c.state, &c.n)
+	return c, err
+}
+
+// scanner is one row, of a query for one or for many.
+type scanner interface{ Scan(into ...any) error }
+
+// querier is what reads: a pool or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// collect reads every row of a query.
+func collect[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read from the ledger: %w", err)
+	}
+	defer rows.Close()
+	all := []T{}
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}

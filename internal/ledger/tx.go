@@ -1,0 +1,103 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+)
+
+// A tx is one write transaction: its statements are prepared once and its jobs inserted together at the end.
+type tx struct {
+	*sql.Tx
+	ctx   context.Context //nolint:containedctx // lives exactly as long as the transaction
+	now   time.Time
+	stmts map[string]*sql.Stmt
+	jobs  []river.InsertManyParams
+}
+
+// change runs f in a transaction and enqueues the jobs that f asked for in the same one.
+func (l *Ledger) change(ctx context.Context, f func(*tx) error) error {
+	return l.inTx(ctx, func(sqlTx *sql.Tx) error {
+		t := &tx{Tx: sqlTx, ctx: ctx, now: l.now(), stmts: map[string]*sql.Stmt{}}
+		defer t.closeStmts()
+		if err := f(t); err != nil {
+			return err
+		}
+		if len(t.jobs) == 0 {
+			return nil
+		}
+		if _, err := l.jobs.InsertManyFastTx(ctx, sqlTx, t.jobs); err != nil {
+			return fmt.Errorf("enqueue jobs: %w", err)
+		}
+		return nil
+	})
+}
+
+func (t *tx) closeStmts() {
+	for _, s := range t.stmts {
+		_ = s.Close()
+	}
+}
+
+func (t *tx) enqueue(job river.JobArgs) {
+	t.jobs = append(t.jobs, river.InsertManyParams{Args: job})
+}
+
+func (t *tx) stmt(query string) (*sql.Stmt, error) {
+	if s := t.stmts[query]; s != nil {
+		return s, nil
+	}
+	s, err := t.PrepareContext(t.ctx, query)
+	if err == nil {
+		t.stmts[query] = s
+	}
+	return s, err
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (t *tx) exec(query string, args ...any) (int64, error) {
+	s, err := t.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	result, err := s.ExecContext(t.ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// id runs a query that yields one number; found is false when it yields no row.
+func (t *tx) id(query string, args ...any) (id int64, found bool, err error) {
+	s, err := t.stmt(query)
+	if err != nil {
+		return 0, false, err
+	}
+	err = s.QueryRowContext(t.ctx, args...).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, false, nil
+	}
+	return id, err == nil, err
+}
+
+// asJSON stores a value whose encoding cannot fail: lists and maps of text and numbers.
+func asJSON(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("ledger: encode " + err.Error())
+	}
+	return string(text)
+}
+
+// fromJSON reads what asJSON stored.
+func fromJSON(text string, into any) error {
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		return fmt.Errorf("read stored JSON: %w", err)
+	}
+	return nil
+}
