@@ -1,0 +1,82 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/usher-dev/usher/internal/ledger"
+	"github.com/usher-dev/usher/retoolclient"
+)
+
+type attributesWorker struct {
+	river.WorkerDefaults[ledger.AttributesJob]
+	ob *Onboarding
+}
+
+// Work tells Retool the attributes that events added after the invitation was sent. Each is a call of its
+// own; setting one twice does no harm.
+func (w *attributesWorker) Work(ctx context.Context, job *river.Job[ledger.AttributesJob]) error {
+	inv, err := w.ob.Ledger.Invitation(ctx, job.Args.Invitation)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if inv.State != ledger.Sent || inv.RetoolID == 0 {
+		return nil
+	}
+	late := inv.LateAttributes()
+	for _, name := range slices.Sorted(maps.Keys(late)) {
+		if err := w.ob.tellAttribute(ctx, inv, name, late[name], job.Attempt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ob *Onboarding) tellAttribute(ctx context.Context, inv ledger.Invitation, name, value string, try int) error {
+	_, err := ob.slot(ctx, func() (ledger.Slot, error) { return ob.Ledger.TakePace(ctx, ob.interval) })
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	refused := asRetoolError(ob.Retool.SetInviteAttribute(ctx, inv.RetoolID, name, &value))
+	attempt := ledger.Attempt{Kind: "attributes", StartedAt: start, Duration: time.Since(start), Outcome: "sent", Status: http.StatusOK,
+		Message: "attribute " + name, RetoolID: inv.RetoolID}
+	if refused != nil {
+		attempt.Outcome, attempt.Status, attempt.Message = outcomeOf(refused), refused.Status, "attribute "+name+": "+refused.Message
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
+	defer cancel()
+	if err := ob.Ledger.SettleAttribute(ctx, inv.ID, name, value, refused == nil, attempt); err != nil {
+		return fmt.Errorf("record attribute of invitation %d: %w", inv.ID, err)
+	}
+	return ob.afterAttribute(ctx, refused, try)
+}
+
+// afterAttribute says what becomes of the job; an attribute that Retool will never take is left as it is,
+// visible in the attempts and in what the invitation still wants.
+func (ob *Onboarding) afterAttribute(ctx context.Context, refused *retoolclient.Error, try int) error {
+	switch {
+	case refused == nil || refused.Kind == retoolclient.Never || refused.Kind == retoolclient.Present:
+		return nil
+	case refused.Kind == retoolclient.Stop:
+		// The token may lack only this scope, so that it stops no invitation.
+		ob.Logger.Warn("Retool does not let us set attributes", "reason", sentence(refused))
+		return river.JobCancel(refused)
+	case refused.RateLimited:
+		wait := max(refused.RetryAfter, rateLimitWait)
+		_, err := ob.Ledger.ChangePace(ctx, ledger.PaceChange{Wait: wait})
+		return errors.Join(err, river.JobSnooze(wait))
+	default:
+		return river.JobSnooze(ob.schedule.after(try, refused.RetryAfter))
+	}
+}

@@ -1,0 +1,123 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/usher-dev/usher/internal/access"
+	"github.com/usher-dev/usher/internal/ledger"
+	"github.com/usher-dev/usher/internal/webhook"
+)
+
+const (
+	// decideBatch is how many deliveries share one transaction of the decide stage.
+	decideBatch = 100
+	// sweepEvery is how often the stage looks for what no acceptance announced, such as what a crash left.
+	sweepEvery = 2 * time.Second
+	// yieldFor is how long the stage lets a burst of acceptances go first.
+	yieldFor = 10 * time.Second
+)
+
+// decideUntil runs the decide stage until ctx ends: at once after an acceptance, and in sweeps.
+func (ob *Onboarding) decideUntil(ctx context.Context) {
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	for {
+		ob.decideAll(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ob.Ledger.Accepted():
+		case <-sweep.C:
+		}
+	}
+}
+
+// decideAll decides everything that waits, after letting a burst go first.
+func (ob *Onboarding) decideAll(ctx context.Context) {
+	for patience := time.Now().Add(yieldFor); ob.Ledger.Pressed(100*time.Millisecond) && time.Now().Before(patience); {
+		if !ob.sleep(ctx, 20*time.Millisecond) {
+			return
+		}
+	}
+	for ctx.Err() == nil {
+		n, err := ob.Ledger.Decide(ctx, decideBatch, ob.decide)
+		if ctx.Err() != nil {
+			return
+		}
+		if ob.ledgerUp.changed(err != nil) {
+			ob.logLedger(err)
+		}
+		if err != nil || n == 0 {
+			return // the next sweep tries again
+		}
+	}
+}
+
+func (ob *Onboarding) logLedger(err error) {
+	if err == nil {
+		ob.Logger.Info("the ledger can be written again")
+		return
+	}
+	ob.Logger.Error("deciding waits: the ledger refuses", "error", err)
+}
+
+// decide makes of one delivery its events and their decisions. It is pure: the ledger calls it inside the
+// transaction that writes what it returns.
+func (ob *Onboarding) decide(d ledger.Delivery) (verdicts []ledger.Verdict, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError(p)
+		}
+	}()
+	source := ob.Sources[d.Source]
+	if source == nil {
+		return nil, fmt.Errorf("the source %q is not configured any more; configure it and replay the delivery", d.Source)
+	}
+	for _, e := range source.Events(webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy)) {
+		verdicts = append(verdicts, ob.verdict(e))
+	}
+	return verdicts, nil
+}
+
+// verdict decides one event: by the sender's own words first, then by the domain rule and the access rules.
+func (ob *Onboarding) verdict(e webhook.Event) ledger.Verdict {
+	v := ledger.Verdict{Event: e.Event, OccurredAt: e.OccurredAt}
+	switch p := e.Preliminary; {
+	case p.Outcome == access.Skip:
+		address, _ := access.ParseAddress(e.Email) // only so that a search finds the event
+		v.Decision = access.Decision{Outcome: p.Outcome, Reason: p.Reason, Sentence: p.Sentence, Rule: -1, Address: address}
+	case e.LookUp:
+		v.LookUp = true
+	default:
+		v.Decision = ob.Policy.Decide(e.Event)
+		if p.Outcome == access.Hold && v.Decision.Outcome == access.Invite {
+			v.Decision.Outcome, v.Decision.Reason, v.Decision.Sentence = p.Outcome, p.Reason, p.Sentence
+		}
+	}
+	return v
+}
+
+// panicError keeps what Go says of a fault, and drops any other value: it may hold what a customer wrote.
+func panicError(p any) error {
+	var fault runtime.Error
+	if err, ok := p.(error); ok && errors.As(err, &fault) {
+		return fmt.Errorf("panic: %w", fault)
+	}
+	return fmt.Errorf("panic with a %T", p)
+}
+
+// sleep waits, and reports false when ctx ended first.
+func (ob *Onboarding) sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

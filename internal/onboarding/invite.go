@@ -1,0 +1,228 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/usher-dev/usher/internal/ledger"
+	"github.com/usher-dev/usher/retoolclient"
+)
+
+const (
+	// holdFor is how long a worker waits in place for a send slot; for longer it hands its job back.
+	holdFor = 15 * time.Second
+	// rateLimitWait is how long everyone waits after a 429 that does not say how long.
+	rateLimitWait = time.Minute
+	// probeWait is when an invitation that met a stop is looked at again.
+	probeWait = 5 * time.Minute
+	// settleFor bounds the recording of an attempt, which goes on when its job is cancelled.
+	settleFor = 10 * time.Second
+)
+
+type inviteWorker struct {
+	river.WorkerDefaults[ledger.InviteJob]
+	ob *Onboarding
+}
+
+func (w *inviteWorker) Work(ctx context.Context, job *river.Job[ledger.InviteJob]) error {
+	return w.ob.invite(ctx, job.Args)
+}
+
+// invite makes the next attempt of an invitation, under the shared pace. After an attempt whose outcome
+// is unknown it first looks whether the invite is there, then sends.
+func (ob *Onboarding) invite(ctx context.Context, job ledger.InviteJob) error {
+	for {
+		slot, err := ob.slot(ctx, func() (ledger.Slot, error) { return ob.Ledger.TakeSlot(ctx, job, ob.interval) })
+		if err != nil || slot.Void {
+			return err
+		}
+		settlement := ob.attempt(ctx, slot.Invitation)
+		if err := ob.settle(ctx, slot.Invitation, settlement); err != nil {
+			return err
+		}
+		if settlement.State != ledger.Queued {
+			return nil
+		}
+		if !settlement.NextTryAt.IsZero() {
+			return river.JobSnooze(max(0, time.Until(settlement.NextTryAt)))
+		}
+	}
+}
+
+// slot waits for the right to call Retool. It hands the job back, by an error for River, when that takes
+// long or when Usher is stopping.
+func (ob *Onboarding) slot(ctx context.Context, take func() (ledger.Slot, error)) (ledger.Slot, error) {
+	for {
+		slot, err := take()
+		if err != nil || slot.Granted || slot.Void {
+			return slot, err
+		}
+		if slot.Wait > holdFor {
+			return slot, river.JobSnooze(slot.Wait + time.Second)
+		}
+		timer := time.NewTimer(slot.Wait + time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ob.stopping:
+			return slot, river.JobSnooze(0)
+		case <-ctx.Done():
+			return slot, river.JobSnooze(0)
+		}
+	}
+}
+
+// attempt makes one call and says what it changed. A panic is an attempt too: it must not leave the
+// invitation without a next try.
+func (ob *Onboarding) attempt(ctx context.Context, inv ledger.Invitation) (s ledger.Settlement) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			s = ob.later(inv, &retoolclient.Error{Kind: retoolclient.Later, Message: panicError(p).Error(), Ambiguous: true})
+			s.Attempt.Kind = "invite"
+		}
+		s.Attempt.StartedAt, s.Attempt.Duration = start, time.Since(start)
+	}()
+	if inv.Unsure {
+		return ob.look(ctx, inv)
+	}
+	return ob.send(ctx, inv)
+}
+
+// look asks Retool whether an earlier call was carried out although no clear answer came.
+func (ob *Onboarding) look(ctx context.Context, inv ledger.Invitation) (s ledger.Settlement) {
+	found, err := ob.Retool.FindInvite(ctx, inv.Email.Full())
+	defer func() { s.Attempt.Kind = "look" }()
+	switch refused := asRetoolError(err); {
+	case err == nil && found != nil:
+		s = ob.sent("found", "the invite of an earlier call is there", *found)
+		s.Attempt.Status = http.StatusOK
+	case err == nil:
+		s = ledger.Settlement{State: ledger.Queued, Pace: ledger.PaceChange{Works: true}} // send next
+		s.Attempt.Status, s.Attempt.Outcome, s.Attempt.Message = http.StatusOK, "not found", "no usable invite of this address; sending"
+	case refused.Kind == retoolclient.Stop && refused.Status != http.StatusUnauthorized:
+		// The plan or the scopes do not allow looking. Sending is the only way to know: Retool refuses a second invite.
+		s = ledger.Settlement{State: ledger.Queued}
+		s.Attempt.Status, s.Attempt.Outcome, s.Attempt.Message = refused.Status, "cannot look", refused.Message
+	default:
+		s = ob.refused(inv, refused)
+		s.Unsure = true
+	}
+	return s
+}
+
+func (ob *Onboarding) send(ctx context.Context, inv ledger.Invitation) ledger.Settlement {
+	result, err := ob.Retool.Invite(ctx, retoolclient.Invitation{Email: inv.Email.Full(), GroupIDs: inv.Groups, Metadata: inv.Attributes})
+	var s ledger.Settlement
+	if err != nil {
+		s = ob.refused(inv, asRetoolError(err))
+	} else {
+		var invite retoolclient.Invite
+		if result.Invite != nil {
+			invite = *result.Invite
+		}
+		s = ob.sent("sent", result.Message, invite)
+		s.Attempt.Status, s.Attempt.Transport = result.Status, string(result.Transport)
+	}
+	s.Attempt.Kind = "invite"
+	return s
+}
+
+func (ob *Onboarding) sent(outcome, message string, invite retoolclient.Invite) ledger.Settlement {
+	return ledger.Settlement{
+		State: ledger.Sent, RetoolID: invite.ID, ExpiresAt: invite.ExpiresAt, CountTry: true, Pace: ledger.PaceChange{Works: true},
+		Attempt: ledger.Attempt{Outcome: outcome, Message: message, RetoolID: invite.ID},
+	}
+}
+
+// refused is the one table from what Retool answered to what becomes of the invitation.
+func (ob *Onboarding) refused(inv ledger.Invitation, e *retoolclient.Error) (s ledger.Settlement) {
+	switch e.Kind {
+	case retoolclient.Present:
+		s = ob.sent("present", e.Message, retoolclient.Invite{})
+		s.Reason = "Retool knows this address already: " + e.Message
+	case retoolclient.Never:
+		s = ledger.Settlement{State: ledger.Failed, Reason: sentence(e), CountTry: true, Pace: ledger.PaceChange{Works: true}}
+	case retoolclient.Stop:
+		s = ledger.Settlement{State: ledger.Queued, Reason: "sending is stopped: " + sentence(e), NextTryAt: time.Now().Add(probeWait), Pace: ledger.PaceChange{Stop: sentence(e)}}
+	default:
+		s = ob.later(inv, e)
+	}
+	s.Attempt.Outcome = outcomeOf(e)
+	s.Attempt.Status, s.Attempt.Transport, s.Attempt.Message = e.Status, string(e.Transport), e.Message
+	return s
+}
+
+func outcomeOf(e *retoolclient.Error) string {
+	if e.RateLimited {
+		return "rate limited"
+	}
+	return e.Kind.String()
+}
+
+// later schedules the next attempt; after the last one it gives up, with the reason.
+func (ob *Onboarding) later(inv ledger.Invitation, e *retoolclient.Error) ledger.Settlement {
+	if e.RateLimited { // not the invitation's fault: its budget stays, and everyone waits
+		wait := max(e.RetryAfter, time.Second)
+		if e.RetryAfter == 0 {
+			wait = rateLimitWait
+		}
+		return ledger.Settlement{State: ledger.Queued, Reason: "Retool asked us to slow down", NextTryAt: time.Now().Add(wait), Pace: ledger.PaceChange{Wait: wait}}
+	}
+	tries := inv.Tries + 1
+	s := ledger.Settlement{State: ledger.Queued, Reason: sentence(e), CountTry: true, Unsure: e.Ambiguous,
+		NextTryAt: time.Now().Add(ob.schedule.after(tries, e.RetryAfter)), Attempt: ledger.Attempt{Outcome: "later", Message: e.Message}}
+	if tries >= ob.MaxTries {
+		s.State, s.NextTryAt = ledger.Failed, time.Time{}
+		s.Reason = fmt.Sprintf("given up after %d tries; the last answer: %s", tries, sentence(e))
+	}
+	return s
+}
+
+// settle records the attempt even while Usher is stopping: an answer that came must not be forgotten.
+func (ob *Onboarding) settle(ctx context.Context, inv ledger.Invitation, s ledger.Settlement) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
+	defer cancel()
+	stopped, err := ob.Ledger.Settle(ctx, inv, s)
+	if err != nil {
+		return fmt.Errorf("record attempt of invitation %d: %w", inv.ID, err)
+	}
+	if stopped {
+		ob.Logger.Error("sending is stopped; every invitation is kept", "reason", s.Pace.Stop, "next_probe_in", probeWait)
+	}
+	ob.Logger.Info("attempt", "invitation", inv.ID, "email", inv.Email, "kind", s.Attempt.Kind, "outcome", s.Attempt.Outcome,
+		"status", s.Attempt.Status, "state", s.State, "duration", s.Attempt.Duration.Round(time.Millisecond))
+	return nil
+}
+
+// asRetoolError gives every failure of the client its type; nil for nil.
+func asRetoolError(err error) *retoolclient.Error {
+	if err == nil {
+		return nil
+	}
+	var e *retoolclient.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &retoolclient.Error{Kind: retoolclient.Later, Message: err.Error(), Ambiguous: true, Err: err}
+}
+
+// sentence is what a person should read about a refusal.
+func sentence(e *retoolclient.Error) string {
+	switch {
+	case e.Advice != "" && e.Message != "":
+		return e.Message + " (" + e.Advice + ")"
+	case e.Advice != "":
+		return e.Advice
+	case e.Message != "":
+		return e.Message
+	case e.Err != nil:
+		return e.Err.Error()
+	default:
+		return "no answer"
+	}
+}

@@ -1,0 +1,131 @@
+// Package onboarding is the two stages behind the door: decide, which turns accepted deliveries into
+// events, decisions and invitations, and the River workers that keep the promises: invite, tell attributes,
+// look up addresses.
+package onboarding
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/usher-dev/usher/internal/access"
+	"github.com/usher-dev/usher/internal/ledger"
+	"github.com/usher-dev/usher/internal/webhook"
+	"github.com/usher-dev/usher/retoolclient"
+)
+
+// Options are what an Onboarding works with. Ledger, Policy, Sources and Retool are required.
+type Options struct {
+	Ledger  *ledger.Ledger
+	Policy  *access.Policy
+	Sources map[string]*webhook.Source
+	Retool  *retoolclient.Client
+	LookUps map[string]LookUp // by source name
+	// RequestsPerMinute is the budget of calls to Retool that all instances share. Retool's own client
+	// paces itself at 45.
+	RequestsPerMinute int
+	// MaxTries is after how many counted attempts an invitation is given up.
+	MaxTries int
+	// FirstWait is the pause after the first failed attempt; it doubles from there.
+	FirstWait time.Duration
+	Logger    *slog.Logger
+}
+
+// An Onboarding runs the stages. Make one with New, then call Run once.
+type Onboarding struct {
+	Options
+	interval time.Duration // between two calls to Retool
+	schedule schedule
+	jobs     *river.Client[*sql.Tx]
+	stopping chan struct{} // closed when workers should hand back what merely waits
+	ledgerUp edge
+}
+
+const (
+	// jobTimeout bounds one job's work: waiting for a slot, a look, an invite and its quick retries.
+	jobTimeout = 2 * time.Minute
+	// pollEvery is how often River asks for due jobs. Its notifications would write to the ledger for each job.
+	pollEvery = 200 * time.Millisecond
+	// softStop is how long a stop waits for the invite in hand before it is released.
+	softStop = 5 * time.Second
+)
+
+// New prepares the stages; nothing runs yet.
+func New(o Options) (*Onboarding, error) {
+	ob := &Onboarding{
+		Options:  o,
+		interval: time.Minute / time.Duration(o.RequestsPerMinute),
+		schedule: schedule{first: o.FirstWait, cap: 6 * time.Hour},
+		stopping: make(chan struct{}),
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &inviteWorker{ob: ob})
+	river.AddWorker(workers, &attributesWorker{ob: ob})
+	river.AddWorker(workers, &lookUpWorker{ob: ob})
+	var err error
+	ob.jobs, err = river.NewClient(o.Ledger.Driver(), &river.Config{
+		Queues: map[string]river.QueueConfig{
+			ledger.QueueRetool: {MaxWorkers: max(4, min(64, o.RequestsPerMinute/50))},
+			ledger.QueueLookUp: {MaxWorkers: 2},
+		},
+		Workers:              workers,
+		JobTimeout:           jobTimeout,
+		RescueStuckJobsAfter: jobTimeout + 30*time.Second,
+		FetchPollInterval:    pollEvery,
+		PollOnly:             true,
+		SoftStopTimeout:      softStop,
+		Logger:               slog.New(riverLog{o.Logger.Handler()}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the job queue: %w", err)
+	}
+	return ob, nil
+}
+
+// Run works until ctx ends, then stops gracefully: the invite in hand finishes, or is released after a few
+// seconds. It returns an error when it could not start, or when another process works this ledger.
+func (ob *Onboarding) Run(ctx context.Context) (err error) {
+	release, err := ob.Ledger.TakeOver(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	// The token may be another since sending was stopped: try it at once.
+	if err := ob.Ledger.ProbeNow(ctx); err != nil {
+		return err
+	}
+	work := context.WithoutCancel(ctx)
+	if err := ob.jobs.Start(work); err != nil {
+		return fmt.Errorf("start the job queue: %w", err)
+	}
+	var decide sync.WaitGroup
+	decide.Go(func() { ob.decideUntil(ctx) })
+	<-ctx.Done()
+	close(ob.stopping)
+	stop, cancel := context.WithTimeout(work, softStop+2*time.Second)
+	defer cancel()
+	err = ob.jobs.Stop(stop)
+	decide.Wait()
+	return err
+}
+
+// An edge remembers a condition, so that a change is logged once and not at every turn.
+type edge struct {
+	mu   sync.Mutex
+	down bool
+}
+
+// changed stores the condition and reports whether it is another than before.
+func (e *edge) changed(down bool) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	was := e.down
+	e.down = down
+	return was != down
+}
