@@ -1,0 +1,112 @@
+package handlers
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/usher-dev/usher/internal/ledger"
+)
+
+// maxAPIBody bounds the body of an API call, bytes.
+const maxAPIBody = 64 << 10
+
+// authorize lets a call with the admin token through, comparing in constant time.
+func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
+	want := sha256.Sum256([]byte(s.AdminToken))
+	off := strings.TrimSpace(s.AdminToken) == "" || s.Ledger == nil
+	return func(c echo.Context) error {
+		if off {
+			return errAPIOff
+		}
+		scheme, token, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
+		got := sha256.Sum256([]byte(token))
+		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			return errToken
+		}
+		return next(c)
+	}
+}
+
+// readJSON reads a whole body into a struct: no unknown field, nothing behind it.
+func readJSON(c echo.Context, into any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(c.Response(), c.Request().Body, maxAPIBody))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(into)
+	if err == nil {
+		if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("there is more behind the JSON object")
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	return bodyProblem(err)
+}
+
+func bodyProblem(err error) error {
+	var kind *json.UnmarshalTypeError
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return fmt.Errorf("%w of %d bytes", errTooLarge, maxAPIBody)
+	case errors.As(err, &kind) && kind.Field != "":
+		got, _, _ := strings.Cut(kind.Value, " ")
+		return invalid(fieldError{Field: kind.Field, Detail: fmt.Sprintf("is a %s, wants a %s", got, kind.Type)})
+	case strings.HasPrefix(err.Error(), "json: unknown field "):
+		field := strings.Trim(strings.TrimPrefix(err.Error(), "json: unknown field "), `"`)
+		return invalid(fieldError{Field: field, Detail: "is not a field of this call"})
+	case errors.Is(err, io.EOF):
+		return badBody("the body is empty", `send JSON, such as {"email": "ada@example.com"}`)
+	default:
+		return badBody("the body is not one JSON object", `send JSON with Content-Type: application/json, such as {"email": "ada@example.com"}`)
+	}
+}
+
+func badBody(detail, mend string) *problem {
+	return &problem{Title: "The body cannot be read", Status: http.StatusBadRequest, Detail: detail,
+		Errors: []fieldError{{Field: "body", Detail: detail, Mend: mend}}}
+}
+
+// pathID reads the number in a path. What is no number is in no ledger.
+func pathID(c echo.Context, what string) (int64, error) {
+	id, err := strconv.ParseInt(c.Param("id"), 10, 64)
+	if err != nil || id <= 0 {
+		return 0, fmt.Errorf("%s: %w", what, ledger.ErrNotFound)
+	}
+	return id, nil
+}
+
+// queryState reads ?state=.
+func queryState(c echo.Context, byDefault ledger.State) (ledger.State, error) {
+	text := c.QueryParam("state")
+	if text == "" {
+		return byDefault, nil
+	}
+	if !slices.Contains(ledger.States(), ledger.State(text)) {
+		return "", invalid(fieldError{Field: "state", Detail: "is no state of an invitation", Mend: fmt.Sprintf("one of %v", ledger.States())})
+	}
+	return ledger.State(text), nil
+}
+
+// queryNumber reads a whole number from the query.
+func queryNumber(c echo.Context, name string, byDefault, low, high int64) (int64, error) {
+	text := c.QueryParam(name)
+	if text == "" {
+		return byDefault, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < low || n > high {
+		return 0, invalid(fieldError{Field: name, Detail: fmt.Sprintf("wants a whole number from %d to %d", low, high)})
+	}
+	return n, nil
+}

@@ -1,0 +1,132 @@
+package handlers
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/usher-dev/usher/internal/access"
+	"github.com/usher-dev/usher/internal/ledger"
+)
+
+// showEvent answers why something did or did not happen. It takes our number, or the sender's own identity
+// (evt_…), which is what a person has at hand.
+func (s *Server) showEvent(c echo.Context) error {
+	ctx := c.Request().Context()
+	find := func() (ledger.Event, error) { return s.Ledger.EventBySenderID(ctx, c.Param("id")) }
+	if id, err := strconv.ParseInt(c.Param("id"), 10, 64); err == nil {
+		find = func() (ledger.Event, error) { return s.Ledger.Event(ctx, id) }
+	}
+	found, err := find()
+	if err != nil {
+		return err
+	}
+	lookUps, err := s.Ledger.LookUps(ctx, found.ID)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, struct {
+		event
+		LookUps []attempt `json:"look_ups,omitempty"`
+	}{newEvent(found), each(lookUps, newAttempt)})
+}
+
+func (s *Server) replayDelivery(c echo.Context) error {
+	id, err := pathID(c, "delivery")
+	if err != nil {
+		return err
+	}
+	if err := s.Ledger.Replay(c.Request().Context(), id); err != nil {
+		return err
+	}
+	return c.JSON(http.StatusAccepted, receipt{Status: "undecided", Delivery: id})
+}
+
+// An event is its form on the wire.
+type event struct {
+	ID         int64        `json:"id"`
+	DeliveryID int64        `json:"delivery,omitempty"`
+	OccurredAt *time.Time   `json:"occurred_at"`
+	RecordedAt *time.Time   `json:"recorded_at"`
+	Resends    int          `json:"resends"`
+	Details    access.Event `json:"event"`
+	Waiting    bool         `json:"waiting_for_look_up"`
+	Decision   *decision    `json:"decision"`
+	Earlier    []decision   `json:"earlier_decisions,omitempty"`
+}
+
+func newEvent(e ledger.Event) event {
+	wire := event{ID: e.ID, DeliveryID: e.DeliveryID, OccurredAt: when(e.OccurredAt), RecordedAt: when(e.RecordedAt),
+		Resends: e.Resends, Details: e.Details, Waiting: len(e.Decisions) == 0}
+	decisions := each(e.Decisions, newDecision)
+	if n := len(decisions); n > 0 {
+		wire.Decision, wire.Earlier = &decisions[n-1], decisions[:n-1]
+	}
+	return wire
+}
+
+// A decision is its form on the wire.
+type decision struct {
+	Outcome      access.Outcome `json:"outcome"`
+	Reason       access.Reason  `json:"reason"`
+	Sentence     string         `json:"sentence"`
+	Rule         *int           `json:"rule"`
+	InvitationID int64          `json:"invitation,omitempty"`
+	DecidedAt    *time.Time     `json:"decided_at"`
+}
+
+func newDecision(d ledger.Decision) decision {
+	wire := decision{Outcome: d.Outcome, Reason: d.Reason, Sentence: d.Sentence, InvitationID: d.InvitationID, DecidedAt: when(d.DecidedAt)}
+	if d.Rule >= 0 {
+		wire.Rule = &d.Rule
+	}
+	return wire
+}
+
+// An attempt is its form on the wire.
+type attempt struct {
+	Kind       string     `json:"kind"`
+	StartedAt  *time.Time `json:"started_at"`
+	DurationMS int64      `json:"duration_ms"`
+	Transport  string     `json:"transport,omitempty"`
+	Status     int        `json:"status"`
+	Outcome    string     `json:"outcome"`
+	Message    string     `json:"message"`
+}
+
+func newAttempt(a ledger.Attempt) attempt {
+	return attempt{Kind: a.Kind, StartedAt: when(a.StartedAt), DurationMS: a.Duration.Milliseconds(), Transport: a.Transport,
+		Status: a.Status, Outcome: a.Outcome, Message: a.Message}
+}
+
+// summary answers how Usher is doing at a glance.
+func (s *Server) summary(c echo.Context) error {
+	found, err := s.Ledger.Summary(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	wire := struct {
+		Invitations   map[ledger.State]int64 `json:"invitations"`
+		Undecided     int64                  `json:"undecided_deliveries"`
+		SetAside      int64                  `json:"set_aside_deliveries"`
+		LookingUp     int64                  `json:"looking_up"`
+		OldestWaiting *time.Time             `json:"oldest_waiting"`
+		Sending       sending                `json:"sending"`
+	}{found.Invitations, found.Undecided, found.SetAside, found.LookingUp, when(found.OldestWaiting), sending{State: "going on"}}
+	if p := found.Pace; p.StoppedReason != "" {
+		wire.Sending = sending{State: "stopped", Reason: p.StoppedReason, Since: when(p.StoppedAt), NextTryAt: when(p.NotBefore)}
+	} else if p.NotBefore.After(s.Now()) {
+		wire.Sending = sending{State: "waiting", Reason: "Retool asked us to slow down", NextTryAt: when(p.NotBefore)}
+	}
+	return c.JSON(http.StatusOK, wire)
+}
+
+// sending is whether invitations go out, and if not, why and until when.
+type sending struct {
+	State     string     `json:"state"` // "going on", "waiting", "stopped"
+	Reason    string     `json:"reason,omitempty"`
+	Since     *time.Time `json:"since,omitempty"`
+	NextTryAt *time.Time `json:"next_try_at,omitempty"`
+}

@@ -1,0 +1,110 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/usher-dev/usher/internal/ledger"
+)
+
+// metrics are Usher's numbers for Prometheus. Labels are bounded: sources and rules, never an address or an
+// event id.
+type metrics struct {
+	registry   *prometheus.Registry
+	deliveries *prometheus.CounterVec
+	rejections *prometheus.CounterVec
+	duration   prometheus.Histogram
+}
+
+func newMetrics(o Options) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "usher_deliveries_total",
+			Help: "Webhook requests by source and result: accepted, rejected, refused, not stored."}, []string{"source", "result"}),
+		rejections: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "usher_signature_failures_total",
+			Help: "Webhook requests whose signature failed, by source and rule."}, []string{"source", "rule"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "usher_accept_duration_seconds",
+			Help: "From an accepted request's start to its delivery being on disk.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "usher_build_info", Help: "Always 1; the version is a label.",
+		ConstLabels: prometheus.Labels{"version": o.Version}})
+	info.Set(1)
+	m.registry.MustRegister(m.deliveries, m.rejections, m.duration, info,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if o.Ledger != nil {
+		m.registry.MustRegister(ledgerCollector{o.Ledger, o.Now})
+	}
+	return m
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+func (m *metrics) received(source, result string) {
+	m.deliveries.WithLabelValues(source, result).Inc()
+}
+
+func (m *metrics) accepted(source string, took time.Duration) {
+	m.received(source, "accepted")
+	m.duration.Observe(took.Seconds())
+}
+
+func (m *metrics) rejected(source, rule string) {
+	m.received(source, "rejected")
+	m.rejections.WithLabelValues(source, rule).Inc()
+}
+
+// A ledgerCollector reads the ledger when Prometheus asks.
+type ledgerCollector struct {
+	ledger *ledger.Ledger
+	now    func() time.Time
+}
+
+var (
+	invitationsDesc = prometheus.NewDesc("usher_invitations", "Invitations by state.", []string{"state"}, nil)
+	undecidedDesc   = prometheus.NewDesc("usher_undecided_deliveries", "Accepted deliveries that wait for the decide stage.", nil, nil)
+	setAsideDesc    = prometheus.NewDesc("usher_set_aside_deliveries", "Deliveries that could not be decided and wait for a person.", nil, nil)
+	oldestDesc      = prometheus.NewDesc("usher_oldest_waiting_seconds", "Age of the oldest delivery undecided or invitation queued.", nil, nil)
+	stoppedDesc     = prometheus.NewDesc("usher_sending_stopped", "1 while all sending is stopped.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{invitationsDesc, undecidedDesc, setAsideDesc, oldestDesc, stoppedDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c ledgerCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	s, err := c.ledger.Summary(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(invitationsDesc, err)
+		return
+	}
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	for state, n := range s.Invitations {
+		gauge(invitationsDesc, float64(n), string(state))
+	}
+	gauge(undecidedDesc, float64(s.Undecided))
+	gauge(setAsideDesc, float64(s.SetAside))
+	var oldest, stopped float64
+	if !s.OldestWaiting.IsZero() {
+		oldest = c.now().Sub(s.OldestWaiting).Seconds()
+	}
+	if s.Pace.StoppedReason != "" {
+		stopped = 1
+	}
+	gauge(oldestDesc, oldest)
+	gauge(stoppedDesc, stopped)
+}

@@ -1,0 +1,127 @@
+// Package handlers is all of Usher's HTTP: the webhooks, the /v1 API, health and metrics. Errors become
+// statuses in one table, in errors.go.
+package handlers
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/usher-dev/usher/internal/access"
+	"github.com/usher-dev/usher/internal/ledger"
+	"github.com/usher-dev/usher/internal/webhook"
+)
+
+// An Acceptor puts a verified delivery where it cannot be lost. *ledger.Ledger is the one of a real Usher;
+// the benchmark measures the same handler with one that stores nothing.
+type Acceptor interface {
+	Accept(ctx context.Context, d ledger.Delivery) (int64, error)
+}
+
+// Options are what a Server works with. Sources, Acceptor and Logger are required; without a Ledger there
+// is no API.
+type Options struct {
+	Sources    map[string]*webhook.Source
+	Acceptor   Acceptor
+	Ledger     *ledger.Ledger
+	Policy     *access.Policy
+	AdminToken string // of the /v1 API; blank: the API is off
+	MaxBody    int64  // bytes of a webhook's body, 1 MiB by default
+	Now        func() time.Time
+	Logger     *slog.Logger
+	Version    string
+}
+
+// A Server is Usher's HTTP handler.
+type Server struct {
+	Options
+	echo     *echo.Echo
+	metrics  *metrics
+	ready    readiness
+	draining atomic.Bool
+}
+
+// New makes the handler of everything Usher serves.
+func New(o Options) *Server {
+	if o.MaxBody == 0 {
+		o.MaxBody = 1 << 20
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{Options: o, echo: echo.New()}
+	s.metrics = newMetrics(o)
+	s.echo.HTTPErrorHandler = s.answerError
+	s.echo.Use(s.identify, s.recover)
+	s.routes()
+	return s
+}
+
+func (s *Server) routes() {
+	e := s.echo
+	e.POST("/webhooks/:source", s.receive)
+	e.GET("/webhooks/:source", s.greet)
+	e.HEAD("/webhooks/:source", s.greet)
+
+	api := e.Group("/v1", s.authorize)
+	api.POST("/invitations", s.createInvitation)
+	api.GET("/invitations", s.listInvitations)
+	api.GET("/invitations/:id", s.showInvitation)
+	api.POST("/invitations/:id/retry", s.retryInvitation)
+	api.POST("/invitations/:id/approve", s.approveInvitation)
+	api.POST("/invitations/retry", s.retryInvitations)
+	api.GET("/events/:id", s.showEvent)
+	api.POST("/deliveries/:id/replay", s.replayDelivery)
+	api.GET("/summary", s.summary)
+	api.RouteNotFound("/*", echo.NotFoundHandler)
+
+	e.GET("/livez", s.livez)
+	e.GET("/readyz", s.readyz)
+	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
+
+// Drain makes /readyz say no, so that a load balancer sends nothing more.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// HTTPServer is the net/http server for a handler. Every phase has a limit: by default net/http has none,
+// and a sender that trickles would hold a connection for ever.
+func HTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       20 * time.Second,
+		WriteTimeout:      40 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// identify gives each request an identity, for its answer and our log.
+func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Response().Header().Set(echo.HeaderXRequestID, rand.Text())
+		return next(c)
+	}
+}
+
+// recover turns a panic into a 500. What was panicked with may hold what a customer wrote, so only its type
+// is logged.
+func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = panicError(p)
+			}
+		}()
+		return next(c)
+	}
+}
