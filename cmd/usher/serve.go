@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/usher-dev/usher/handlers"
+	"github.com/usher-dev/usher/internal/ledger"
+	"github.com/usher-dev/usher/internal/onboarding"
+)
+
+func newServe() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Receive webhooks and send invitations",
+		Long: `Serve receives webhooks, keeps every one of them in the ledger before it answers, decides, and
+sends invitations to Retool. It stops gracefully on SIGTERM or Ctrl-C, in under ten seconds.
+
+For Stripe alone no file is needed: STRIPE_WEBHOOK_SECRET, RETOOL_URL, RETOOL_API_TOKEN,
+USHER_ADMIN_TOKEN, USHER_INTERNAL_DOMAINS, DATABASE_URL, PORT.`,
+		Example: `  usher serve
+  usher serve --config usher.yaml
+  STRIPE_WEBHOOK_SECRET_FILE=/run/secrets/stripe RETOOL_URL=https://acme.retool.com RETOOL_API_TOKEN=… usher serve`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := mustLoad(cmd)
+			if err != nil {
+				return err
+			}
+			listener, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", p.config.Listen)
+			if err != nil {
+				return fmt.Errorf("%w\nset listen (or PORT) to a free port", err)
+			}
+			return p.serve(cmd.Context(), listener)
+		},
+	}
+}
+
+// serve runs everything until ctx ends. It owns the listener.
+func (p *parts) serve(ctx context.Context, listener net.Listener) (err error) {
+	start := time.Now()
+	defer listener.Close()
+	book, err := ledger.Open(ctx, p.config.Database.Reveal(), ledger.Options{Logger: p.log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, book.Close()) }()
+	stages, err := onboarding.New(onboarding.Options{
+		Ledger: book, Policy: p.policy, Sources: p.sources, Retool: p.retool, LookUps: p.lookUps,
+		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	server := handlers.New(handlers.Options{
+		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
+		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(),
+	})
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return stages.Run(ctx) })
+	group.Go(func() error { return p.serveHTTP(ctx, listener, server) })
+	p.log.Info("usher is ready", "version", version(), "listen", listener.Addr().String(), "in", time.Since(start))
+	for name := range p.sources {
+		p.log.Info("webhooks are received", "source", name, "address", p.address(listener)+"/webhooks/"+name)
+	}
+	err = group.Wait()
+	p.log.Info("usher has stopped")
+	return err
+}
+
+// address is where people and senders reach this Usher.
+func (p *parts) address(listener net.Listener) string {
+	if p.config.PublicURL != "" {
+		return p.config.PublicURL
+	}
+	return "http://" + listener.Addr().String()
+}
+
+// serveHTTP serves until ctx ends, then takes no more requests and lets those in hand finish.
+func (p *parts) serveHTTP(ctx context.Context, listener net.Listener, handler *handlers.Server) error {
+	server := handlers.HTTPServer(handler, p.log)
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() {
+		handler.Drain()
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.config.ShutdownTimeout)
+		defer cancel()
+		err := server.Shutdown(patience)
+		if errors.Is(err, context.DeadlineExceeded) {
+			p.log.Warn("requests were still under way at the end of shutdown_timeout; their senders will retry")
+			err = server.Close()
+		}
+		stopped <- err
+	})
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP: %w", err)
+	}
+	return <-stopped
+}
