@@ -1,0 +1,54 @@
+# `make` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 20s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## see the whole road, with a sandbox Retool; Ctrl-C ends it
+	@go run ./cmd/usher demo
+
+.PHONY: build
+build: ## build the static binary: bin/usher
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.buildVersion=$(VERSION)" -o bin/usher ./cmd/usher
+
+.PHONY: test
+test: ## vet and test with the race detector; installs what that needs
+	@scripts/need.sh gcc stripe-mock
+	go vet ./...
+	STRIPE_MOCK="$$(ls $(CURDIR)/bin/stripe-mock 2>/dev/null || true)" CGO_ENABLED=1 go test -race -shuffle=on ./...
+
+.PHONY: lint
+lint: ## formatting, go.mod and golangci-lint
+	@scripts/need.sh golangci-lint
+	@unformatted=$$(find . -name '*.go' -not -path './.*/*' -exec gofmt -l {} +); if [ -n "$$unformatted" ]; then printf 'gofmt these files:\n%s\n' "$$unformatted"; exit 1; fi
+	go mod tidy -diff
+	bin/golangci-lint run ./...
+
+.PHONY: bench
+bench: ## measure; see docs/benchmarks.md
+	./bench/run.sh
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (20s)
+	@grep -rE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*\(' . | sed -E 's/^(.*)\/[^\/]*_test\.go:func (Fuzz[A-Za-z0-9_]*)\(.*/\1 \2/' | sort | \
+	while read -r folder name; do \
+		echo "$$folder $$name"; \
+		go test "$$folder" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x; \
+	done
+
+.PHONY: tidy
+tidy: ## format the code and tidy go.mod
+	gofmt -w .
+	go mod tidy
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist coverage.out usher

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Brings what the tests and linters need and this machine lacks.
+#
+#   scripts/need.sh gcc stripe-mock golangci-lint
+#
+# What is there already costs nothing. With CI=true whatever cannot be had is a failure, never a skip.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly stripe_mock_version=v0.203.0
+readonly golangci_lint_version=v2.15.0
+readonly bin=$PWD/bin
+
+say() { printf 'need: %s\n' "$*" >&2; }
+
+die() {
+  say "$@"
+  exit 1
+}
+
+# apt_install installs Debian packages; the lists are updated at most once in a run.
+apt_updated=false
+apt_install() {
+  if ! $apt_updated; then
+    apt-get update -qq
+    apt_updated=true
+  fi
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+can_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+# has_c says whether C can be compiled, headers included: the race detector is linked with it.
+has_c() {
+  local cc
+  cc=$(go env CC)
+  command -v "${cc%% *}" >/dev/null && printf '#include <stdlib.h>\n' | $cc -E - >/dev/null 2>&1
+}
+
+need_gcc() {
+  has_c && return
+  if can_apt; then
+    say "installing gcc for the race detector"
+    apt_install gcc libc6-dev || say "apt-get could not"
+  fi
+  has_c || die "the race detector needs a C compiler. Install one:
+  Debian, Ubuntu  sudo apt-get install gcc libc6-dev
+  Fedora          sudo dnf install gcc glibc-devel
+  Alpine          sudo apk add gcc musl-dev
+  macOS           xcode-select --install"
+}
+
+# has_tool says whether bin/NAME is this version of the module, built with the Go that is in use: a linter built
+# with an older Go refuses newer code.
+has_tool() { # NAME MODULE VERSION
+  [ -x "$bin/$1" ] || return 1
+  local built
+  built=$(go version -m "$bin/$1" 2>/dev/null) || return 1
+  grep -qF "$(go env GOVERSION)" <<<"${built%%$'\n'*}" && grep -qE "^[[:space:]]+mod[[:space:]]+$2[[:space:]]+$3([[:space:]]|\$)" <<<"$built"
+}
+
+install_tool() { # NAME MODULE VERSION PACKAGE
+  has_tool "$1" "$2" "$3" && return
+  say "building $1 $3 into bin/"
+  GOBIN=$bin CGO_ENABLED=0 go install "$4@$3"
+}
+
+need_stripe_mock() {
+  local module=github.com/stripe/stripe-mock
+  install_tool stripe-mock $module $stripe_mock_version $module && return
+  [ "${CI:-}" = true ] && die "stripe-mock could not be built, and CI must run every test"
+  say "stripe-mock could not be built: the tests against Stripe's own mock will be skipped"
+}
+
+need_golangci_lint() {
+  local module=github.com/golangci/golangci-lint/v2
+  install_tool golangci-lint $module $golangci_lint_version $module/cmd/golangci-lint ||
+    die "golangci-lint $golangci_lint_version could not be built; see https://golangci-lint.run/docs/welcome/install/"
+}
+
+# Here is the place for more: no test of this version needs Postgres or a browser. When one does, write
+# need_postgres or need_browser like need_gcc, and name it in the Makefile's `test`.
+
+command -v go >/dev/null || die "Go is missing: https://go.dev/dl/ (go.mod names the version)"
+for what in "$@"; do
+  case $what in
+    gcc) need_gcc ;;
+    stripe-mock) need_stripe_mock ;;
+    golangci-lint) need_golangci_lint ;;
+    *) die "unknown: $what" ;;
+  esac
+done
