@@ -41,6 +41,7 @@ func NewStripe(name string, cfg StripeConfig) (*Source, error) {
 	if cfg.NoPaymentRequired == "" {
 		cfg.NoPaymentRequired = access.Invite
 	}
+	cfg.Secrets = nil // the Source has its own
 	return &Source{name: name, secrets: secrets, stripe: cfg}, nil
 }
 
@@ -191,6 +192,8 @@ func shape(err error) string {
 	switch {
 	case errors.As(err, &syntax):
 		return fmt.Sprintf("invalid JSON at byte %d", syntax.Offset)
+	case errors.As(err, &kind) && kind.Field == "":
+		return fmt.Sprintf("it is of the kind %s, not an object", kindOnly(kind.Value))
 	case errors.As(err, &kind):
 		return fmt.Sprintf("the field %s is of the kind %s", kind.Field, kindOnly(kind.Value))
 	default:

@@ -104,7 +104,7 @@ func (s *Source) paid(eventType, status string) Preliminary {
 		return Preliminary{access.Skip, ReasonAwaitingPayment,
 			"The checkout is complete but not paid yet; Stripe sends async_payment_succeeded when the money is there."}
 	default:
-		return Preliminary{access.Skip, ReasonMalformed, "The checkout has no payment_status that Usher knows."}
+		return Preliminary{access.Hold, ReasonMalformed, "The checkout has no payment_status that Usher knows; approve it if the customer paid."}
 	}
 }
 
@@ -145,6 +145,7 @@ func (s *Source) fillInvoice(e *Event, raw json.RawMessage) error {
 
 // subscription is https://docs.stripe.com/api/subscriptions/object; it never carries an address.
 type subscription struct {
+	Status   string            `json:"status"`
 	Customer expandable        `json:"customer"`
 	Currency string            `json:"currency"`
 	Items    stripeLines       `json:"items"`
@@ -158,7 +159,22 @@ func (s *Source) fillSubscription(e *Event, raw json.RawMessage) error {
 	}
 	e.Customer, e.Currency, e.Mode = clean(sub.Customer.ID), clean(sub.Currency), "subscription"
 	e.Prices, e.Metadata = sub.Items.prices(), cleanMap(sub.Metadata)
+	e.Preliminary = s.begun(sub.Status)
 	return nil
+}
+
+// begun decides by a new subscription's status: one whose first payment is still to come is created too.
+// https://docs.stripe.com/billing/subscriptions/overview#subscription-statuses
+func (s *Source) begun(status string) Preliminary {
+	switch status {
+	case "incomplete", "incomplete_expired":
+		return Preliminary{access.Skip, ReasonAwaitingPayment,
+			"The subscription's first payment is not made yet; Stripe sends invoice.paid when the money is there."}
+	case "trialing":
+		return s.unpaidIsFine()
+	default:
+		return Preliminary{}
+	}
 }
 
 // readObject reads the object of an event; none at all is a mistake, not an empty one.

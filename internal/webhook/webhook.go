@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,12 @@ type Source struct {
 
 // Name is the source's name in the configuration and in its path.
 func (s *Source) Name() string { return s.name }
+
+// String is the name: what else a Source has is secret.
+func (s *Source) String() string { return s.name }
+
+// GoString is String, so that %#v tells no more than %v.
+func (s *Source) GoString() string { return s.name }
 
 // A Rejection is why a request is not authentic. It is for our log only: the sender is always told the same.
 type Rejection struct {
@@ -119,7 +126,8 @@ func one(header http.Header, name string) (string, error) {
 	}
 }
 
-// usable drops blank secrets: with an empty key anybody could sign.
+// usable refuses blank secrets, as with an empty key anybody could sign. It returns a copy, so that nobody
+// can blank one later.
 func usable(secrets []string) ([]string, error) {
 	for i, s := range secrets {
 		if strings.TrimSpace(s) == "" {
@@ -129,5 +137,5 @@ func usable(secrets []string) ([]string, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("there is no secret: anybody could send events")
 	}
-	return secrets, nil
+	return slices.Clone(secrets), nil
 }
