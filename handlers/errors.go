@@ -106,7 +106,7 @@ func (s *Server) answerError(err error, c echo.Context) {
 	if p.retryAfter > 0 {
 		header.Set(echo.HeaderRetryAfter, strconv.Itoa(p.retryAfter))
 	}
-	if p.Status == http.StatusUnauthorized {
+	if errors.Is(err, errToken) {
 		header.Set(echo.HeaderWWWAuthenticate, `Bearer realm="usher"`)
 	}
 	if p.Status >= http.StatusInternalServerError {

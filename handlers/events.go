@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -17,7 +18,14 @@ func (s *Server) showEvent(c echo.Context) error {
 	ctx := c.Request().Context()
 	find := func() (ledger.Event, error) { return s.Ledger.EventBySenderID(ctx, c.Param("id")) }
 	if id, err := strconv.ParseInt(c.Param("id"), 10, 64); err == nil {
-		find = func() (ledger.Event, error) { return s.Ledger.Event(ctx, id) }
+		bySender := find
+		find = func() (ledger.Event, error) {
+			found, err := s.Ledger.Event(ctx, id)
+			if errors.Is(err, ledger.ErrNotFound) {
+				return bySender() // some senders' identities are numbers too
+			}
+			return found, err
+		}
 	}
 	found, err := find()
 	if err != nil {

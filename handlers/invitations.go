@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -67,7 +68,7 @@ func (s *Server) createInvitation(c echo.Context) error {
 	}
 	event := access.Event{Source: sourceAPI, Type: "invitation.requested", ID: rand.Text(), Email: request.Email}
 	decision := s.Policy.Decide(event)
-	decision.Groups = append(decision.Groups, request.Groups...)
+	decision.Groups = slices.Compact(slices.Sorted(slices.Values(append(decision.Groups, request.Groups...))))
 	if len(request.Attributes) > 0 {
 		wanted := maps.Clone(request.Attributes)
 		maps.Copy(wanted, decision.Attributes)

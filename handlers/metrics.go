@@ -42,8 +42,10 @@ func newMetrics(o Options) *metrics {
 	return m
 }
 
+// handler tells what can be told: a ledger that cannot be read must not hide the other numbers, nor show its
+// error to whoever asks.
 func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
 func (m *metrics) received(source, result string) {

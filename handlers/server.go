@@ -80,8 +80,10 @@ func (s *Server) routes() {
 	api.GET("/summary", s.summary)
 	api.RouteNotFound("/*", echo.NotFoundHandler)
 
-	e.GET("/livez", s.livez)
-	e.GET("/readyz", s.readyz)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		e.Add(method, "/livez", s.livez)
+		e.Add(method, "/readyz", s.readyz)
+	}
 	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
 }
 
