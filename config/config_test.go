@@ -406,7 +406,7 @@ func TestWarnings(t *testing.T) {
 	compare(t, cfg.Warnings(), []string{
 		"usher.yaml:3: sources.stripe.require_livemode: is false in production",
 		"usher.yaml: admin_token: is unset: the /v1 API and the pages are off",
-		"usher.yaml: domains.internal: is empty: addresses on your own domain",
+		"usher.yaml: domains.internal: is empty: people on your own domains",
 	})
 }
 

@@ -75,7 +75,7 @@ func checkLedger(ctx context.Context, p *parts) []finding {
 	if err != nil {
 		return []finding{{Name: "ledger", Detail: err.Error(), Mend: ledgerMend(err)}}
 	}
-	defer book.Close()
+	defer book.Close() //nolint:errcheck // nothing was written that a failure to close could lose
 	found := []finding{{Name: "ledger", OK: true, Detail: "opened " + p.config.Database.String() + ", its schema is current"}}
 	start := time.Now()
 	if err := book.ProveWrite(ctx); err != nil {
@@ -109,7 +109,7 @@ func checkRetool(ctx context.Context, p *parts) []finding {
 	case errors.Is(err, retoolclient.ErrPlan) && p.config.Retool.API != string(retoolclient.APIV2):
 		one := retoolFinding("Retool's API", err)
 		one.OK, one.Warning = true, true
-		one.Mend = "nothing to do: Usher will invite by the bulk call. It cannot look up invites, so after a time-out Retool's refusal of doubles is the only guard"
+		one.Mend = "this is your plan's limit, not a mistake: Usher will invite by the bulk call. It cannot look up invites there, so that after a time-out only Retool's own refusal of doubles guards against a second invite"
 		return append(found, one)
 	default:
 		return append(found, retoolFinding("Retool's API", err))

@@ -122,5 +122,5 @@ func coloursFor(w io.Writer) colours {
 
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a descriptor fits an int
+	return ok && term.IsTerminal(int(file.Fd()))
 }

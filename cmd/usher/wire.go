@@ -118,7 +118,7 @@ func split(err error) []error {
 	if err == nil {
 		return nil
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join's own type, at the top
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // errors.Join's own type, at the top
 		return joined.Unwrap()
 	}
 	return []error{err}
