@@ -31,6 +31,7 @@ import (
 // API names a way to invite.
 type API string
 
+// The ways to invite.
 const (
 	APIAuto API = "auto" // v2, and bulk where v2 is not to be had
 	APIV2   API = "v2"   // POST /api/v2/user_invites

@@ -9,6 +9,7 @@ import (
 // Kind says what a caller can do about an error.
 type Kind int
 
+// The kinds of errors.
 const (
 	Later   Kind = iota // nothing is decided: try again after RetryAfter, or at your own pace
 	Never               // Retool refuses this very request: sending it again changes nothing

@@ -174,7 +174,7 @@ func lastAnswer(resp *http.Response, err error, _ int) (*http.Response, error) {
 func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	switch {
 	case ctx.Err() != nil:
-		return false, nil
+		return false, nil //nolint:nilerr // see above
 	case err != nil:
 		return isRefusedDial(err), nil
 	}
@@ -199,7 +199,7 @@ func isRefusedDial(err error) bool {
 // instances do not come back at once.
 func (c *Client) backoff(_, _ time.Duration, try int, resp *http.Response) time.Duration {
 	wait := minWait << min(try, 4)
-	wait += rand.N(wait / 2)
+	wait += rand.N(wait / 2) //nolint:gosec // spreads load; nothing secret
 	if resp != nil {
 		asked, _ := retryAfter(resp.Header.Get("Retry-After"), c.now())
 		wait = max(wait, asked)

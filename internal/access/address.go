@@ -197,7 +197,7 @@ func checkWhole(s string) error {
 
 // checkLocal names the common mistakes before the @; isPlain finds the rest.
 func checkLocal(local string) error {
-	problem := ""
+	var problem string
 	switch {
 	case local == "":
 		problem = "is empty"

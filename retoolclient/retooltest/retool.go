@@ -22,6 +22,7 @@ import (
 // Plan is what the organisation has paid for; it decides which calls there are.
 type Plan string
 
+// The plans.
 const (
 	Business   Plan = "business"   // invites, by both ways; the default
 	Enterprise Plan = "enterprise" // and users and groups
