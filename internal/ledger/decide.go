@@ -18,7 +18,8 @@ type Verdict struct {
 	Event      access.Event
 	OccurredAt time.Time // by the sender's clock, zero when it did not say
 	Decision   access.Decision
-	// LookUp means that the address must first be asked for: Decision is empty, and a LookUpJob is enqueued.
+	// LookUp means that the address must first be asked for: a LookUpJob is enqueued. Decision is empty, or a
+	// hold that stands whatever the look-up brings.
 	LookUp bool
 	// ByHand means that a person asked: a revoked invitation is then queued again too.
 	ByHand bool
@@ -141,28 +142,42 @@ func (t *tx) record(delivery int64, v Verdict) (invitation int64, err error) {
 		return t.resend(delivery, v)
 	}
 	if v.LookUp {
-		t.enqueue(LookUpJob{Event: event})
+		t.lookUp(event, 0, v)
 		return 0, nil
 	}
 	return t.decision(event, v)
 }
 
+func (t *tx) lookUp(event, decided int64, v Verdict) {
+	job := LookUpJob{Event: event, Decided: decided}
+	if v.Decision.Outcome == access.Hold {
+		job.HoldReason, job.HoldSentence = v.Decision.Reason, v.Decision.Sentence
+	}
+	t.enqueue(job)
+}
+
 // DecideEvent records the decision of an event whose address had to be looked up, and the look-up itself.
-func (l *Ledger) DecideEvent(ctx context.Context, event int64, v Verdict, lookedUp Attempt) error {
+func (l *Ledger) DecideEvent(ctx context.Context, job LookUpJob, v Verdict, lookedUp Attempt) error {
 	return l.change(ctx, func(t *tx) error {
-		lookedUp.EventID = event
+		lookedUp.EventID = job.Event
 		if err := t.attempt(lookedUp); err != nil {
 			return err
 		}
-		if _, decided, err := t.id(`select id from decisions where event_id = $1 limit 1`, event); decided || err != nil {
+		if decided, err := t.decisions(job.Event); err != nil || decided > job.Decided {
 			return err
 		}
-		if _, err := t.exec(`update events set details = $2 where id = $1`, event, asJSON(v.Event)); err != nil {
+		if _, err := t.exec(`update events set details = $2 where id = $1`, job.Event, asJSON(v.Event)); err != nil {
 			return err
 		}
-		_, err := t.decision(event, v)
+		_, err := t.decision(job.Event, v)
 		return err
 	})
+}
+
+// decisions counts what was decided of an event.
+func (t *tx) decisions(event int64) (n int64, err error) {
+	n, _, err = t.id(`select count(*) from decisions where event_id = $1`, event)
+	return n, err
 }
 
 func (t *tx) decision(event int64, v Verdict) (invitation int64, err error) {
@@ -197,9 +212,9 @@ func (t *tx) resend(delivery int64, v Verdict) (invitation int64, err error) {
 		where e.id = $1 on conflict do nothing`, event, delivery, millis(t.now)); err != nil {
 		return 0, err
 	}
-	invitation, found, err := t.id(`select invitation_id from decisions
-		where event_id = $1 and invitation_id is not null order by id desc limit 1`, event)
-	if err != nil || !found {
+	// The newest decision holds: one to skip, after a replay, speaks for no invitation.
+	invitation, _, err = t.id(`select coalesce(invitation_id, 0) from decisions where event_id = $1 order by id desc limit 1`, event)
+	if err != nil || invitation == 0 {
 		return 0, err
 	}
 	inv, err := t.invitation(invitation)
@@ -212,8 +227,11 @@ func (t *tx) resend(delivery int64, v Verdict) (invitation int64, err error) {
 // decideAgain adds today's decision to an event; the earlier ones stay as its history.
 func (t *tx) decideAgain(event int64, v Verdict) (int64, error) {
 	if v.LookUp {
-		t.enqueue(LookUpJob{Event: event})
-		return 0, nil
+		decided, err := t.decisions(event)
+		if err == nil {
+			t.lookUp(event, decided, v)
+		}
+		return 0, err
 	}
 	return t.decision(event, v)
 }

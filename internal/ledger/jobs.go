@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/riverqueue/river"
+
+	"github.com/usher-dev/usher/internal/access"
 )
 
 // The queues of River that the workers in internal/onboarding take from.
@@ -48,6 +50,11 @@ func (AttributesJob) InsertOpts() river.InsertOpts {
 // A LookUpJob asks a sender for the address that its event did not carry.
 type LookUpJob struct {
 	Event int64 `json:"event"`
+	// Decided is how many decisions the event had when the job was enqueued: once there are more, the job is done.
+	Decided int64 `json:"decided,omitempty"`
+	// HoldReason and HoldSentence are of a hold that the sender's own words ask for, whatever address is found.
+	HoldReason   access.Reason `json:"hold_reason,omitempty"`
+	HoldSentence string        `json:"hold_sentence,omitempty"`
 }
 
 // Kind names the job in River's table.

@@ -41,7 +41,7 @@ type Filter struct {
 	Email  string // a whole address
 	Source string
 	Before int64 // identities below this one: the cursor
-	Limit  int
+	Limit  int   // 0: no limit
 }
 
 // Invitation returns one invitation.
@@ -56,8 +56,12 @@ func (l *Ledger) Invitations(ctx context.Context, f Filter) ([]Invitation, error
 	where.add("email = ", f.Email, f.Email != "")
 	where.add("source = ", f.Source, f.Source != "")
 	where.add("id < ", f.Before, f.Before > 0)
+	limit := ""
+	if f.Limit > 0 {
+		limit = ` limit ` + strconv.Itoa(f.Limit)
+	}
 	return collect(ctx, l.read, scanInvitation,
-		`select `+invitationColumns+` from invitations`+where.text+` order by id desc limit `+strconv.Itoa(f.Limit), where.args...)
+		`select `+invitationColumns+` from invitations`+where.text+` order by id desc`+limit, where.args...)
 }
 
 // conditions builds a where clause out of what a filter sets.

@@ -3,9 +3,11 @@ package ledger
 import (
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -54,6 +56,9 @@ func (s sqlite) open() (write, read *sql.DB, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := private(abs); err != nil {
+		return nil, nil, err
+	}
 	dsn := func(pragmas ...string) string {
 		query := url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_pragma": append([]string{
 			"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "temp_store(MEMORY)",
@@ -70,6 +75,19 @@ func (s sqlite) open() (write, read *sql.DB, err error) {
 	}
 	read.SetMaxOpenConns(4)
 	return write, read, nil
+}
+
+// private makes a new ledger readable to its owner only: it holds customers' addresses. SQLite gives the log
+// beside it the same mode. A ledger that exists keeps the mode its operator gave it.
+func private(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the path
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // SQLite says the same, and may still read it
+	}
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 func (s sqlite) driver(db *sql.DB) riverdriver.Driver[*sql.Tx] { return riversqlite.New(db) }

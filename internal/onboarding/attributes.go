@@ -33,9 +33,13 @@ func (w *attributesWorker) Work(ctx context.Context, job *river.Job[ledger.Attri
 	if inv.State != ledger.Sent || inv.RetoolID == 0 {
 		return nil
 	}
-	late := inv.LateAttributes()
+	attempts, err := w.ob.Ledger.Attempts(ctx, inv.ID)
+	if err != nil {
+		return err
+	}
+	late, try := inv.LateAttributes(), failedInARow(attempts, "attributes")+1
 	for _, name := range slices.Sorted(maps.Keys(late)) {
-		if err := w.ob.tellAttribute(ctx, inv, name, late[name], job.Attempt); err != nil {
+		if err := w.ob.tellAttribute(ctx, inv, name, late[name], try); err != nil {
 			return err
 		}
 	}
@@ -70,12 +74,15 @@ func (ob *Onboarding) afterAttribute(ctx context.Context, refused *retoolclient.
 		return nil
 	case refused.Kind == retoolclient.Stop:
 		// The token may lack only this scope, so that it stops no invitation.
-		ob.Logger.Warn("Retool does not let us set attributes", "reason", sentence(refused))
+		ob.Logger.Warn("Retool does not let us set attributes", "reason", masked(sentence(refused)))
 		return river.JobCancel(refused)
 	case refused.RateLimited:
 		wait := max(refused.RetryAfter, rateLimitWait)
 		_, err := ob.Ledger.ChangePace(ctx, ledger.PaceChange{Wait: wait})
 		return errors.Join(err, river.JobSnooze(wait))
+	case try >= ob.MaxTries:
+		ob.Logger.Warn("an attribute is given up", "tries", try, "reason", masked(sentence(refused)))
+		return river.JobCancel(refused)
 	default:
 		return river.JobSnooze(ob.schedule.after(try, refused.RetryAfter))
 	}

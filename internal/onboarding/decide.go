@@ -92,6 +92,7 @@ func (ob *Onboarding) verdict(e webhook.Event) ledger.Verdict {
 		v.Decision = access.Decision{Outcome: p.Outcome, Reason: p.Reason, Sentence: p.Sentence, Rule: -1, Address: address}
 	case e.LookUp:
 		v.LookUp = true
+		v.Decision = access.Decision{Outcome: p.Outcome, Reason: p.Reason, Sentence: p.Sentence, Rule: -1}
 	default:
 		v.Decision = ob.Policy.Decide(e.Event)
 		if p.Outcome == access.Hold && v.Decision.Outcome == access.Invite {

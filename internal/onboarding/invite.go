@@ -148,7 +148,8 @@ func (ob *Onboarding) refused(inv ledger.Invitation, e *retoolclient.Error) (s l
 	case retoolclient.Never:
 		s = ledger.Settlement{State: ledger.Failed, Reason: sentence(e), CountTry: true, Pace: ledger.PaceChange{Works: true}}
 	case retoolclient.Stop:
-		s = ledger.Settlement{State: ledger.Queued, Reason: "sending is stopped: " + sentence(e), NextTryAt: time.Now().Add(probeWait), Pace: ledger.PaceChange{Stop: sentence(e)}}
+		s = ledger.Settlement{State: ledger.Queued, Reason: "sending is stopped: " + sentence(e), Unsure: e.Ambiguous,
+			NextTryAt: time.Now().Add(probeWait), Pace: ledger.PaceChange{Stop: sentence(e)}}
 	default:
 		s = ob.later(inv, e)
 	}
@@ -192,7 +193,7 @@ func (ob *Onboarding) settle(ctx context.Context, inv ledger.Invitation, s ledge
 		return fmt.Errorf("record attempt of invitation %d: %w", inv.ID, err)
 	}
 	if stopped {
-		ob.Logger.Error("sending is stopped; every invitation is kept", "reason", s.Pace.Stop, "next_probe_in", probeWait)
+		ob.Logger.Error("sending is stopped; every invitation is kept", "reason", masked(s.Pace.Stop), "next_probe_in", probeWait)
 	}
 	ob.Logger.Info("attempt", "invitation", inv.ID, "email", inv.Email, "kind", s.Attempt.Kind, "outcome", s.Attempt.Outcome,
 		"status", s.Attempt.Status, "state", s.State, "duration", s.Attempt.Duration.Round(time.Millisecond))

@@ -3,7 +3,15 @@ package onboarding
 import (
 	"context"
 	"log/slog"
+	"regexp"
+
+	"github.com/usher-dev/usher/internal/access"
 )
+
+var addressLike = regexp.MustCompile(`\S+@\S+`)
+
+// masked makes the other side's words fit for a log: they may name the customer.
+func masked(words string) string { return addressLike.ReplaceAllStringFunc(words, access.Mask) }
 
 // riverLog passes River's warnings and errors on, as warnings: what matters to an operator is logged by us,
 // once, in plain words.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -39,20 +40,20 @@ func (w *lookUpWorker) Work(ctx context.Context, job *river.Job[ledger.LookUpJob
 	if err != nil {
 		return err
 	}
-	if len(event.Decisions) > 0 {
+	if int64(len(event.Decisions)) > job.Args.Decided {
 		return nil
 	}
 	tries, err := w.ob.Ledger.LookUps(ctx, event.ID)
 	if err != nil {
 		return err
 	}
-	return w.ob.lookUp(ctx, event, len(tries)+1)
+	return w.ob.lookUp(ctx, job.Args, event, failedInARow(tries, "customer")+1)
 }
 
-func (ob *Onboarding) lookUp(ctx context.Context, event ledger.Event, try int) error {
+func (ob *Onboarding) lookUp(ctx context.Context, job ledger.LookUpJob, event ledger.Event, try int) error {
 	ask := ob.LookUps[event.Details.Source]
 	if ask == nil {
-		return ob.giveUpLookUp(ctx, event, ledger.Attempt{Kind: "customer", StartedAt: time.Now(), Outcome: "never"},
+		return ob.giveUpLookUp(ctx, job, event, ledger.Attempt{Kind: "customer", StartedAt: time.Now(), Outcome: "never"},
 			"no api_key is configured for this source any more")
 	}
 	start := time.Now()
@@ -62,12 +63,16 @@ func (ob *Onboarding) lookUp(ctx context.Context, event ledger.Event, try int) e
 	switch {
 	case err == nil:
 		attempt.Outcome = "found"
-		return ob.Ledger.DecideEvent(ctx, event.ID, ledger.Verdict{Event: found, Decision: ob.Policy.Decide(found)}, attempt)
+		decision := ob.Policy.Decide(found)
+		if job.HoldReason != "" && decision.Outcome == access.Invite {
+			decision.Outcome, decision.Reason, decision.Sentence = access.Hold, job.HoldReason, job.HoldSentence
+		}
+		return ob.Ledger.DecideEvent(ctx, job, ledger.Verdict{Event: found, Decision: decision}, attempt)
 	case ctx.Err() != nil:
 		return river.JobSnooze(0)
 	case try >= ob.MaxTries:
 		attempt.Outcome = "never"
-		return ob.giveUpLookUp(ctx, event, attempt, fmt.Sprintf("given up after %d tries; the last answer: %s", try, answer.Message))
+		return ob.giveUpLookUp(ctx, job, event, attempt, fmt.Sprintf("given up after %d tries; the last answer: %s", try, answer.Message))
 	default:
 		attempt.Outcome = "later"
 		if err := ob.Ledger.RecordAttempt(ctx, attempt); err != nil {
@@ -78,8 +83,23 @@ func (ob *Onboarding) lookUp(ctx context.Context, event ledger.Event, try int) e
 	}
 }
 
-func (ob *Onboarding) giveUpLookUp(ctx context.Context, event ledger.Event, attempt ledger.Attempt, why string) error {
-	return ob.Ledger.DecideEvent(ctx, event.ID, ledger.Verdict{Event: event.Details, Decision: access.Decision{
+func (ob *Onboarding) giveUpLookUp(ctx context.Context, job ledger.LookUpJob, event ledger.Event, attempt ledger.Attempt, why string) error {
+	return ob.Ledger.DecideEvent(ctx, job, ledger.Verdict{Event: event.Details, Decision: access.Decision{
 		Outcome: access.Skip, Reason: ReasonLookUpFailed, Rule: -1, Sentence: "The customer's address could not be looked up: " + why + ".",
 	}}, attempt)
+}
+
+// failedInARow counts the latest calls of a kind that have to be made again. River's own count does not help:
+// a snooze takes its attempt back.
+func failedInARow(attempts []ledger.Attempt, kind string) (n int) {
+	for _, a := range slices.Backward(attempts) {
+		switch {
+		case a.Kind != kind:
+		case a.Outcome != "later":
+			return n
+		default:
+			n++
+		}
+	}
+	return n
 }

@@ -105,7 +105,8 @@ create table pace (
   next_at        integer not null default 0, -- no slot before this: the budget
   not_before     integer not null default 0, -- no slot before this: Retool asked us to wait, or sending is stopped
   stopped_reason text    not null default '', -- not empty: only a probe is sent each time not_before passes
-  stopped_at     integer
+  stopped_at     integer,
+  proofs         integer not null default 0  -- raised to prove that a commit reaches the disk
 );
 insert into pace (id) values (1);
 
