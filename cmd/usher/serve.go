@@ -37,7 +37,11 @@ USHER_ADMIN_TOKEN, USHER_INTERNAL_DOMAINS, DATABASE_URL, PORT.`,
 			if err != nil {
 				return fmt.Errorf("%w\nset listen (or PORT) to a free port", err)
 			}
-			return p.serve(cmd.Context(), listener)
+			err = p.serve(cmd.Context(), listener)
+			if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
+				return nil // told to stop while it was starting
+			}
+			return err
 		},
 	}
 }
@@ -51,6 +55,11 @@ func (p *parts) serve(ctx context.Context, listener net.Listener) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, book.Close()) }()
+	release, err := book.TakeOver(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	stages, err := onboarding.New(onboarding.Options{
 		Ledger: book, Policy: p.policy, Sources: p.sources, Retool: p.retool, LookUps: p.lookUps,
 		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait, Logger: p.log,

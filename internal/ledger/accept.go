@@ -62,7 +62,7 @@ type acceptor struct {
 
 // An acceptance is one caller that waits.
 type acceptance struct {
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // of the one caller that waits
 	delivery Delivery
 	id       int64
 	err      error
@@ -188,11 +188,12 @@ func (a *acceptor) wake() {
 
 // write is the one transaction. The context of no single request may cancel it.
 func (a *acceptor) write(batch []*acceptance) error {
-	return a.ledger.inTx(context.Background(), func(tx *sql.Tx) error {
-		insert, enqueue := tx.Stmt(a.insert), tx.Stmt(a.enqueue)
+	ctx := context.Background()
+	return a.ledger.inTx(ctx, func(tx *sql.Tx) error {
+		insert, enqueue := tx.StmtContext(ctx, a.insert), tx.StmtContext(ctx, a.enqueue)
 		for _, one := range batch {
 			d := &one.delivery
-			result, err := insert.Exec(d.Source, millis(d.ReceivedAt), d.VerifiedBy, d.Headers, d.Body)
+			result, err := insert.ExecContext(ctx, d.Source, millis(d.ReceivedAt), d.VerifiedBy, d.Headers, d.Body)
 			if err != nil {
 				return fmt.Errorf("record a delivery: %w", err)
 			}
@@ -201,7 +202,7 @@ func (a *acceptor) write(batch []*acceptance) error {
 			}
 		}
 		// One writer: the identities of a transaction follow each other.
-		if _, err := enqueue.Exec(batch[0].id, batch[len(batch)-1].id); err != nil {
+		if _, err := enqueue.ExecContext(ctx, batch[0].id, batch[len(batch)-1].id); err != nil {
 			return fmt.Errorf("queue deliveries to be decided: %w", err)
 		}
 		return nil

@@ -13,6 +13,9 @@ import (
 // maxDecideTries is how often a delivery may fail the decide stage before it is set aside, alone.
 const maxDecideTries = 3
 
+// maxDecideBytes bounds the bodies that one transaction of the stage holds in memory.
+const maxDecideBytes = 8 << 20
+
 // A Verdict is one event together with what was decided of it.
 type Verdict struct {
 	Event      access.Event
@@ -81,6 +84,7 @@ func (t *tx) undecided(limit int) ([]Delivery, error) {
 	}
 	defer rows.Close()
 	var batch []Delivery
+	bytes := 0
 	for rows.Next() {
 		var d Delivery
 		var at int64
@@ -89,6 +93,9 @@ func (t *tx) undecided(limit int) ([]Delivery, error) {
 		}
 		d.ReceivedAt = time.UnixMilli(at).UTC()
 		batch = append(batch, d)
+		if bytes += len(d.Body); bytes > maxDecideBytes {
+			break
+		}
 	}
 	return batch, rows.Err()
 }

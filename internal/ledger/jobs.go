@@ -74,7 +74,7 @@ func (l *Ledger) TakeOver(ctx context.Context) (release func() error, err error)
 		return nil, err
 	}
 	err = l.inTx(ctx, func(tx *sql.Tx) error {
-		if err := l.dialect.takeOver(tx); err != nil {
+		if err := l.dialect.takeOver(ctx, tx); err != nil {
 			return fmt.Errorf("take over running jobs: %w", err)
 		}
 		// A call that a dead process had under way may have been carried out.

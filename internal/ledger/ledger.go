@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -55,7 +56,9 @@ type Ledger struct {
 	acceptor *acceptor
 	now      func() time.Time
 	log      *slog.Logger
-	accepted chan struct{} // holds one token when deliveries were committed since it was last taken
+	// stopTending ends the store's upkeep and waits for it.
+	stopTending func() error
+	accepted    chan struct{} // holds one token when deliveries were committed since it was last taken
 }
 
 // Open opens the ledger at a database address (sqlite://PATH), creating it where there is none, and brings
@@ -88,8 +91,14 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 	if l.jobs, err = river.NewClient(l.Driver(), &river.Config{Logger: quiet, SkipUnknownJobCheck: true}); err != nil {
 		return err
 	}
-	l.acceptor, err = newAcceptor(ctx, l)
-	return classify(err)
+	if l.acceptor, err = newAcceptor(ctx, l); err != nil {
+		return classify(err)
+	}
+	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	tended := make(chan error, 1)
+	go func() { tended <- l.dialect.tend(tending, l.write) }()
+	l.stopTending = sync.OnceValue(func() error { stop(); return <-tended })
+	return nil
 }
 
 // Close lets the commit in hand finish and closes the database.
@@ -97,6 +106,9 @@ func (l *Ledger) Close() error {
 	var errs []error
 	if l.acceptor != nil {
 		errs = append(errs, l.acceptor.close())
+	}
+	if l.stopTending != nil {
+		errs = append(errs, l.stopTending())
 	}
 	for _, db := range []*sql.DB{l.read, l.write} {
 		if db != nil {

@@ -16,7 +16,7 @@ func (s sqlite) lock() (unlock func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the ledger's lock file: %w", err)
 	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits an int
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, errors.Join(fmt.Errorf("%w: stop it first, or give this one another database", ErrInUse), file.Close())
 	}

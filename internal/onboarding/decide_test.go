@@ -1,8 +1,6 @@
 package onboarding_test
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -97,16 +95,4 @@ func TestReplayUnderTheSameRulesSendsNothing(t *testing.T) {
 	time.Sleep(250 * time.Millisecond)
 	w.equal("requests", w.retool.TotalRequests(), 1)
 	w.equal("state", w.invitation(jane).State, ledger.Sent)
-}
-
-func TestRunRefusesALedgerInUse(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, setting{})
-	release := must(w.ledger.TakeOver(t.Context()))(t)
-	defer func() { _ = release() }()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	if err := w.ob.Run(ctx); !errors.Is(err, ledger.ErrInUse) {
-		t.Errorf("got %v, want %v", err, ledger.ErrInUse)
-	}
 }

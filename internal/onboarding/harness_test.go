@@ -3,6 +3,7 @@ package onboarding_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -157,8 +158,9 @@ func must[T any](v T, err error) func(testing.TB) T {
 func (w *world) run() (stop func() time.Duration) {
 	w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+	release := must(w.ledger.TakeOver(ctx))(w.T)
 	done := make(chan error, 1)
-	go func() { done <- w.ob.Run(ctx) }()
+	go func() { done <- errors.Join(w.ob.Run(ctx), release()) }()
 	var took time.Duration
 	stop = sync.OnceValue(func() time.Duration {
 		cancel()

@@ -20,6 +20,9 @@ const (
 	rateLimitWait = time.Minute
 	// probeWait is when an invitation that met a stop is looked at again.
 	probeWait = 5 * time.Minute
+	// stoppedRecheck is how often a job asks whether sending goes on again: whoever was let through first
+	// may have lifted the stop.
+	stoppedRecheck = 5 * time.Second
 	// settleFor bounds the recording of an attempt, which goes on when its job is cancelled.
 	settleFor = 10 * time.Second
 )
@@ -48,6 +51,9 @@ func (ob *Onboarding) invite(ctx context.Context, job ledger.InviteJob) error {
 		if settlement.State != ledger.Queued {
 			return nil
 		}
+		if settlement.Pace.Stop != "" {
+			return river.JobSnooze(stoppedRecheck)
+		}
 		if !settlement.NextTryAt.IsZero() {
 			return river.JobSnooze(max(0, time.Until(settlement.NextTryAt)))
 		}
@@ -61,6 +67,9 @@ func (ob *Onboarding) slot(ctx context.Context, take func() (ledger.Slot, error)
 		slot, err := take()
 		if err != nil || slot.Granted || slot.Void {
 			return slot, err
+		}
+		if slot.Stopped != "" {
+			return slot, river.JobSnooze(stoppedRecheck)
 		}
 		if slot.Wait > holdFor {
 			return slot, river.JobSnooze(slot.Wait + time.Second)
@@ -102,9 +111,9 @@ func (ob *Onboarding) look(ctx context.Context, inv ledger.Invitation) (s ledger
 		s = ob.sent("found", "the invite of an earlier call is there", *found)
 		s.Attempt.Status = http.StatusOK
 	case err == nil:
-		s = ledger.Settlement{State: ledger.Queued, Pace: ledger.PaceChange{Works: true}} // send next
+		s = ledger.Settlement{State: ledger.Queued} // send next
 		s.Attempt.Status, s.Attempt.Outcome, s.Attempt.Message = http.StatusOK, "not found", "no usable invite of this address; sending"
-	case refused.Kind == retoolclient.Stop && refused.Status != http.StatusUnauthorized:
+	case refused.Kind == retoolclient.Never, refused.Kind == retoolclient.Stop && refused.Status != http.StatusUnauthorized:
 		// The plan or the scopes do not allow looking. Sending is the only way to know: Retool refuses a second invite.
 		s = ledger.Settlement{State: ledger.Queued}
 		s.Attempt.Status, s.Attempt.Outcome, s.Attempt.Message = refused.Status, "cannot look", refused.Message

@@ -1,7 +1,6 @@
 package onboarding_test
 
 import (
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -355,24 +354,5 @@ func TestShutdown(t *testing.T) {
 			t.Errorf("stopping took %s", took)
 		}
 		w.equal("requests", w.retool.TotalRequests(), 1)
-	})
-
-	t.Run("lets another take over", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, setting{})
-		stop := w.run()
-		w.deliver(paid("evt_1"))
-		w.reaches(jane, ledger.Sent)
-		if _, err := w.ledger.TakeOver(t.Context()); !errors.Is(err, ledger.ErrInUse) {
-			t.Errorf("got %v while it runs, want %v", err, ledger.ErrInUse)
-		}
-		stop()
-		release, err := w.ledger.TakeOver(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := release(); err != nil {
-			t.Fatal(err)
-		}
 	})
 }

@@ -6,7 +6,6 @@ package onboarding
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -89,18 +88,13 @@ func New(o Options) (*Onboarding, error) {
 }
 
 // Run works until ctx ends, then stops gracefully: the invite in hand finishes, or is released after a few
-// seconds. It returns an error when it could not start, or when another process works this ledger.
-func (ob *Onboarding) Run(ctx context.Context) (err error) {
-	release, err := ob.Ledger.TakeOver(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	// The token may be another since sending was stopped: try it at once.
-	if err := ob.Ledger.ProbeNow(ctx); err != nil {
-		return err
-	}
+// seconds. The caller has taken the ledger over (see ledger.TakeOver).
+func (ob *Onboarding) Run(ctx context.Context) error {
 	work := context.WithoutCancel(ctx)
+	// The token may be another since sending was stopped: try it at once.
+	if err := ob.Ledger.ProbeNow(work); err != nil {
+		return err
+	}
 	if err := ob.jobs.Start(work); err != nil {
 		return fmt.Errorf("start the job queue: %w", err)
 	}
@@ -110,7 +104,7 @@ func (ob *Onboarding) Run(ctx context.Context) (err error) {
 	close(ob.stopping)
 	stop, cancel := context.WithTimeout(work, softStop+2*time.Second)
 	defer cancel()
-	err = ob.jobs.Stop(stop)
+	err := ob.jobs.Stop(stop)
 	decide.Wait()
 	return err
 }
