@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,8 @@ const (
 	maxWaiting = 1024
 	// maxShared bounds how many acceptances share one commit, so that one of 1 MiB bodies stays small.
 	maxShared = 256
+	// together is how many rows the statement for many inserts at once: each call costs as much as a row.
+	together = 16
 	// pressed is how many acceptances in one commit mean that requests come faster than commits.
 	pressed = 8
 )
@@ -52,7 +55,8 @@ func (l *Ledger) Pressed(within time.Duration) bool {
 type acceptor struct {
 	ledger    *Ledger
 	waiting   chan *acceptance
-	insert    *sql.Stmt
+	insert    *sql.Stmt // one row
+	inserts   *sql.Stmt // together rows
 	enqueue   *sql.Stmt
 	closing   sync.RWMutex // held for reading while an acceptance is being queued
 	closed    bool
@@ -71,19 +75,27 @@ type acceptance struct {
 
 func newAcceptor(ctx context.Context, l *Ledger) (*acceptor, error) {
 	a := &acceptor{ledger: l, waiting: make(chan *acceptance, maxWaiting), done: make(chan struct{})}
-	var err error
-	a.insert, err = l.write.PrepareContext(ctx,
-		`insert into deliveries (source, received_at, verified_by, headers, body) values ($1, $2, $3, $4, $5)`)
-	if err != nil {
-		return nil, fmt.Errorf("prepare the accept stage: %w", err)
-	}
-	a.enqueue, err = l.write.PrepareContext(ctx,
-		`insert into undecided (delivery_id) select id from deliveries where id between $1 and $2`)
-	if err != nil {
-		return nil, fmt.Errorf("prepare the accept stage: %w", err)
+	for statement, text := range map[**sql.Stmt]string{
+		&a.insert:  insertDeliveries(1),
+		&a.inserts: insertDeliveries(together),
+		&a.enqueue: `insert into undecided (delivery_id) select id from deliveries where id between $1 and $2`,
+	} {
+		var err error
+		if *statement, err = l.write.PrepareContext(ctx, text); err != nil {
+			return nil, fmt.Errorf("prepare the accept stage: %w", err)
+		}
 	}
 	go a.run()
 	return a, nil
+}
+
+// insertDeliveries is the statement that inserts n deliveries.
+func insertDeliveries(n int) string {
+	var rows []string
+	for i := range n {
+		rows = append(rows, fmt.Sprintf("($%d, $%d, $%d, $%d, $%d)", 5*i+1, 5*i+2, 5*i+3, 5*i+4, 5*i+5))
+	}
+	return `insert into deliveries (source, received_at, verified_by, headers, body) values ` + strings.Join(rows, ", ")
 }
 
 func (a *acceptor) accept(ctx context.Context, d Delivery) (int64, error) {
@@ -123,7 +135,7 @@ func (a *acceptor) close() error {
 		close(a.waiting)
 	}
 	<-a.done
-	return errors.Join(a.insert.Close(), a.enqueue.Close())
+	return errors.Join(a.insert.Close(), a.inserts.Close(), a.enqueue.Close())
 }
 
 func (a *acceptor) run() {
@@ -190,16 +202,16 @@ func (a *acceptor) wake() {
 func (a *acceptor) write(batch []*acceptance) error {
 	ctx := context.Background()
 	return a.ledger.inTx(ctx, func(tx *sql.Tx) error {
-		insert, enqueue := tx.StmtContext(ctx, a.insert), tx.StmtContext(ctx, a.enqueue)
-		for _, one := range batch {
-			d := &one.delivery
-			result, err := insert.ExecContext(ctx, d.Source, millis(d.ReceivedAt), d.VerifiedBy, d.Headers, d.Body)
-			if err != nil {
+		insert, inserts, enqueue := tx.StmtContext(ctx, a.insert), tx.StmtContext(ctx, a.inserts), tx.StmtContext(ctx, a.enqueue)
+		for rest := batch; len(rest) > 0; {
+			some, statement := rest[:1], insert
+			if len(rest) >= together {
+				some, statement = rest[:together], inserts
+			}
+			if err := insertSome(ctx, statement, some); err != nil {
 				return fmt.Errorf("record a delivery: %w", err)
 			}
-			if one.id, err = result.LastInsertId(); err != nil {
-				return fmt.Errorf("record a delivery: %w", err)
-			}
+			rest = rest[len(some):]
 		}
 		// One writer: the identities of a transaction follow each other.
 		if _, err := enqueue.ExecContext(ctx, batch[0].id, batch[len(batch)-1].id); err != nil {
@@ -207,4 +219,23 @@ func (a *acceptor) write(batch []*acceptance) error {
 		}
 		return nil
 	})
+}
+
+// insertSome inserts deliveries by one statement and tells each its identity: one writer, so that the
+// identities of a statement follow each other.
+func insertSome(ctx context.Context, statement *sql.Stmt, some []*acceptance) error {
+	values := make([]any, 0, 5*together)
+	for _, one := range some {
+		d := &one.delivery
+		values = append(values, d.Source, millis(d.ReceivedAt), d.VerifiedBy, d.Headers, d.Body)
+	}
+	result, err := statement.ExecContext(ctx, values...)
+	if err != nil {
+		return err
+	}
+	last, err := result.LastInsertId()
+	for i, one := range some {
+		one.id = last - int64(len(some)-1-i)
+	}
+	return err
 }
