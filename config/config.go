@@ -153,7 +153,7 @@ func (c *Config) Warnings() []Problem {
 	}
 	if c.AdminToken.IsBlank() {
 		found = append(found, c.Problem("admin_token",
-			"is unset: the /v1 API and the pages are off", "set USHER_ADMIN_TOKEN"))
+			"is unset: the /v1 API is off", "set USHER_ADMIN_TOKEN"))
 	}
 	for name, source := range c.Sources {
 		if c.Environment == Production && !source.RequireLivemode {

@@ -405,7 +405,7 @@ func TestWarnings(t *testing.T) {
 	cfg := mustLoad(t, "sources:\n  stripe:\n    require_livemode: false\n")
 	compare(t, cfg.Warnings(), []string{
 		"usher.yaml:3: sources.stripe.require_livemode: is false in production",
-		"usher.yaml: admin_token: is unset: the /v1 API and the pages are off",
+		"usher.yaml: admin_token: is unset: the /v1 API is off",
 		"usher.yaml: domains.internal: is empty: people on your own domains",
 	})
 }

@@ -68,11 +68,11 @@ var configKeys = []key[Config]{
 		read: to(func(c *Config) *string { return &c.PublicURL }, base),
 	}, {
 		path: "admin_token",
-		doc:  "Bearer token of the `/v1` API and the pages, at least 24 characters. Without it they are off.",
+		doc:  "Bearer token of the `/v1` API, at least 24 characters. Without it the API is off.",
 		read: to(func(c *Config) *Secret { return &c.AdminToken }, longSecret(24)),
 	}, {
 		path: "database", short: "DATABASE_URL", def: "sqlite://usher.db",
-		doc:  "`sqlite://FILE` or `postgres://…`.",
+		doc:  "`sqlite://FILE`. (`postgres://…` comes in a later version.)",
 		read: to(func(c *Config) *DatabaseURL { return &c.Database }, database),
 	}, {
 		path: "log.level", def: "info",
@@ -104,7 +104,7 @@ var configKeys = []key[Config]{
 		read: to(func(c *Config) *string { return &c.Retool.API }, choice("auto", "v2", "bulk")),
 	}, {
 		path: "retool.requests_per_minute", def: "45",
-		doc:  "Pace of the calls to Retool, 1 to 6000, over all instances together.",
+		doc:  "Pace of the calls to Retool, 1 to 6000: Retool's limit is the organisation's.",
 		read: to(func(c *Config) *int { return &c.Retool.RequestsPerMinute }, whole(1, 6000)),
 	}, {
 		path: "retool.timeout", def: "30s",

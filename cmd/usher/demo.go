@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -168,8 +169,9 @@ func (d *demo) show(ctx context.Context) (expected bool, err error) {
 		expected = expected && result.ok()
 	}
 	d.summarise(shown)
+	once, err := d.once(ctx, shown)
 	d.curls(shown[0].event)
-	return expected, nil
+	return expected && once, err
 }
 
 func (d *demo) waitReady(ctx context.Context) error {
@@ -319,6 +321,36 @@ func (d *demo) summarise(shown []showing) {
 			fmt.Fprintf(d.w, "   %sexpected: %d %s %s %s, %d attempt(s); there were %d%s\n", d.c.red, s.status, dash(s.outcome), dash(s.reason), dash(s.state), s.attempts, s.gotAttempts, d.c.off)
 		}
 	}
+}
+
+// once compares with the sandbox Retool's own memory: each person who paid was invited once, and nobody else.
+func (d *demo) once(ctx context.Context, shown []showing) (bool, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.retoolURL+"/sandbox/state", nil)
+	if err != nil {
+		return false, err
+	}
+	_, answer, err := do(request)
+	if err != nil {
+		return false, err
+	}
+	var memory struct {
+		Created map[string]int `json:"created"`
+	}
+	if err := json.Unmarshal(answer, &memory); err != nil {
+		return false, fmt.Errorf("read the sandbox's memory: %w", err)
+	}
+	want := map[string]int{}
+	for _, s := range shown {
+		if s.outcome == "invite" {
+			want[s.event.Email] = 1
+		}
+	}
+	if !maps.Equal(memory.Created, want) {
+		fmt.Fprintf(d.w, "%s✗  Retool remembers other invites than those: %v%s\n", d.c.red, memory.Created, d.c.off)
+		return false, nil
+	}
+	fmt.Fprintf(d.w, "%s✓%s  Retool's own memory agrees: %d people invited, each once\n", d.c.green, d.c.off, len(want))
+	return true, nil
 }
 
 func dash(s string) string {

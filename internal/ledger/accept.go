@@ -81,7 +81,7 @@ func newAcceptor(ctx context.Context, l *Ledger) (*acceptor, error) {
 		&a.enqueue: `insert into undecided (delivery_id) select id from deliveries where id between $1 and $2`,
 	} {
 		var err error
-		if *statement, err = l.write.PrepareContext(ctx, text); err != nil {
+		if *statement, err = l.write.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // close does
 			return nil, fmt.Errorf("prepare the accept stage: %w", err)
 		}
 	}
@@ -202,6 +202,7 @@ func (a *acceptor) wake() {
 func (a *acceptor) write(batch []*acceptance) error {
 	ctx := context.Background()
 	return a.ledger.inTx(ctx, func(tx *sql.Tx) error {
+		//nolint:sqlclosecheck // the transaction's end closes them
 		insert, inserts, enqueue := tx.StmtContext(ctx, a.insert), tx.StmtContext(ctx, a.inserts), tx.StmtContext(ctx, a.enqueue)
 		for rest := batch; len(rest) > 0; {
 			some, statement := rest[:1], insert

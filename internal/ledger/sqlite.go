@@ -97,7 +97,7 @@ func (s sqlite) tend(ctx context.Context, write *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	defer beside.Close()
+	defer func() { _ = beside.Close() }() // it holds nothing of its own
 	beside.SetMaxOpenConns(1)
 	for ticker := time.Tick(tendEvery); ; {
 		select {
@@ -123,7 +123,7 @@ func checkpoint(ctx context.Context, db *sql.DB) (pages int, err error) {
 // beside it the same mode. A ledger that exists keeps the mode its operator gave it, and what cannot be made
 // is for SQLite to say.
 func private(path string) {
-	if file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err == nil { //nolint:gosec // the operator names the path
+	if file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err == nil {
 		_ = file.Close()
 	}
 }

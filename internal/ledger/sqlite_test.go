@@ -235,6 +235,7 @@ func TestOpenPathsWithOddCharacters(t *testing.T) {
 func TestSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "usher.db")
 	openFile(t, path, quietly(time.Now))
+	//nolint:rowserrcheck // it is, below the loop
 	rows := must[*sql.Rows](t)(outside(t, path).QueryContext(t.Context(),
 		`select sql from sqlite_master where sql is not null and name not like 'river%' and name not like 'sqlite_%' order by name`))
 	defer rows.Close()

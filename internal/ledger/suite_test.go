@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -200,7 +199,7 @@ func put(t *testing.T, l *ledger.Ledger, inv ledger.Invitation, state ledger.Sta
 func jobs(t *testing.T, l *ledger.Ledger, kind string) []*rivertype.JobRow {
 	t.Helper()
 	client := must[*river.Client[*sql.Tx]](t)(river.NewClient(l.Driver(), &river.Config{
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), SkipUnknownJobCheck: true}))
+		Logger: slog.New(slog.DiscardHandler), SkipUnknownJobCheck: true}))
 	params := river.NewJobListParams().Kinds(kind).First(1000).OrderBy(river.JobListOrderByID, river.SortOrderAsc)
 	return must[*river.JobListResult](t)(client.JobList(context.Background(), params)).Jobs
 }
