@@ -36,14 +36,12 @@ func (ob *Onboarding) decideUntil(ctx context.Context) {
 	}
 }
 
-// decideAll decides everything that waits, after letting a burst go first.
+// decideAll decides everything that waits. It lets acceptances go first for a while; once its patience is
+// over, it goes on beside them until it has caught up.
 func (ob *Onboarding) decideAll(ctx context.Context) {
-	for patience := time.Now().Add(yieldFor); ob.Ledger.Pressed(100*time.Millisecond) && time.Now().Before(patience); {
-		if !ob.sleep(ctx, 20*time.Millisecond) {
-			return
-		}
-	}
+	patience := time.Now().Add(yieldFor)
 	for ctx.Err() == nil {
+		ob.yield(ctx, patience)
 		n, err := ob.Ledger.Decide(ctx, decideBatch, ob.decide)
 		if ctx.Err() != nil {
 			return
@@ -53,6 +51,15 @@ func (ob *Onboarding) decideAll(ctx context.Context) {
 		}
 		if err != nil || n == 0 {
 			return // the next sweep tries again
+		}
+	}
+}
+
+// yield waits while acceptances come faster than they can be committed.
+func (ob *Onboarding) yield(ctx context.Context, patience time.Time) {
+	for ob.Ledger.Pressed(100*time.Millisecond) && time.Now().Before(patience) {
+		if !ob.sleep(ctx, 20*time.Millisecond) {
+			return
 		}
 	}
 }
