@@ -22,6 +22,9 @@ func newSend() *cobra.Command {
 		Short: "Send a signed test event to a running Usher",
 		Example: `  usher send stripe --email ada@example.com
   usher send stripe --tamper`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return usageError{fmt.Errorf("send wants the kind of event to send: usher send stripe (got %q)\nsee: usher send --help", args)}
+		},
 	}
 	cmd.AddCommand(newSendStripe())
 	for _, sub := range cmd.Commands() {

@@ -88,6 +88,9 @@ func (p *parts) address(listener net.Listener) string {
 	if p.config.PublicURL != "" {
 		return p.config.PublicURL
 	}
+	if host, port, err := net.SplitHostPort(listener.Addr().String()); err == nil && net.ParseIP(host).IsUnspecified() {
+		return "http://localhost:" + port
+	}
 	return "http://" + listener.Addr().String()
 }
 

@@ -104,7 +104,7 @@ func (p *parts) makeRetool() (problems config.Problems) {
 		BaseURL: r.URL, Token: r.Token.Reveal(), API: retoolclient.API(r.API), BulkBody: r.BulkBody, Timeout: r.Timeout,
 		PresentPhrases: r.PresentPhrases, UserAgent: "usher/" + version(),
 		OnFallback: func(reason string) {
-			p.log.Warn("Retool refuses the documented API; inviting by its bulk call from now on", "reason", reason)
+			p.log.Warn("Retool refuses the documented API; inviting by its bulk call from now on", "reason", onboarding.Masked(reason))
 		},
 	})
 	for _, one := range split(err) {

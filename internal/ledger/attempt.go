@@ -48,6 +48,8 @@ type Slot struct {
 	Wait time.Duration
 	// Stopped is why sending is stopped, when it is.
 	Stopped string
+	// WorkedAt is when Retool last took a call, of whichever invitation.
+	WorkedAt time.Time
 	// Invitation is as it stood when the slot was granted.
 	Invitation Invitation
 }
@@ -99,8 +101,10 @@ type Settlement struct {
 	CountTry  bool      // a 429 and a stop count nothing
 	Unsure    bool      // the call may have been carried out
 	// After sending: what Retool now knows.
-	RetoolID  int64
-	ExpiresAt time.Time
+	RetoolID       int64
+	ExpiresAt      time.Time
+	ToldGroups     []int64
+	ToldAttributes map[string]string
 	// What the attempt says about all sending.
 	Pace PaceChange
 }
@@ -138,7 +142,7 @@ func (t *tx) settle(inv Invitation, s Settlement) error {
 func (t *tx) settleSent(inv Invitation, s Settlement) error {
 	if _, err := t.exec(`update invitations set retool_id = $2, expires_at = $3, sent_groups = $4, sent_attributes = $5, sent_at = $6 where id = $1`,
 		inv.ID, sql.NullInt64{Int64: s.RetoolID, Valid: s.RetoolID != 0}, orNull(s.ExpiresAt),
-		asJSON(orEmpty(inv.Groups)), asJSON(orEmptyMap(inv.Attributes)), millis(t.now)); err != nil {
+		asJSON(orEmpty(s.ToldGroups)), asJSON(orEmptyMap(s.ToldAttributes)), millis(t.now)); err != nil {
 		return err
 	}
 	// An event may have added attributes while the call was under way.

@@ -296,7 +296,8 @@ func testPromise(t *testing.T, open opener) {
 		want    ledger.State
 		jobs    int // beside the first
 	}{
-		{name: "a held one is queued by an event that invites", state: ledger.Held, outcome: access.Invite, want: ledger.Queued, jobs: 1},
+		{name: "a held one stays held whatever another event says", state: ledger.Held, outcome: access.Invite, want: ledger.Held},
+		{name: "a held one is queued by hand", state: ledger.Held, outcome: access.Invite, byHand: true, want: ledger.Queued, jobs: 1},
 		{name: "a held one stays held by one more hold", state: ledger.Held, outcome: access.Hold, want: ledger.Held},
 		{name: "a queued one stays queued", state: ledger.Queued, outcome: access.Invite, want: ledger.Queued},
 		{name: "a queued one is not held back", state: ledger.Queued, outcome: access.Hold, want: ledger.Queued},

@@ -134,6 +134,9 @@ func (t *tx) addTo(v Verdict) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if v.Decision.Outcome == access.Hold && inv.State != Held {
+		return id, nil // what nobody approved is not granted; the decision keeps it in sight
+	}
 	inv.Groups = union(inv.Groups, v.Decision.Groups)
 	maps.Copy(inv.Attributes, v.Decision.Attributes)
 	if v.Note != "" {
@@ -155,9 +158,9 @@ func (t *tx) addTo(v Verdict) (int64, error) {
 // requeuedBy says whether one more event that means "invite" puts an invitation in this state to work.
 func requeuedBy(v Verdict, s State) bool {
 	switch s {
-	case Held, Failed, Expired:
+	case Failed, Expired:
 		return true
-	case Revoked:
+	case Held, Revoked: // a person decided, or must
 		return v.ByHand
 	default:
 		return false

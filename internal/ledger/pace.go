@@ -16,6 +16,7 @@ type Pace struct {
 	NotBefore     time.Time // Retool asked us to wait, or sending is stopped until a probe
 	StoppedReason string    // empty: sending goes on
 	StoppedAt     time.Time
+	WorkedAt      time.Time // when Retool last took a call
 }
 
 // A PaceChange is what one attempt says about all sending. The zero value says nothing.
@@ -26,7 +27,7 @@ type PaceChange struct {
 }
 
 func (t *tx) pace() (p Pace, err error) {
-	s, err := t.stmt(`select next_at, not_before, stopped_reason, stopped_at from pace where id = 1`)
+	s, err := t.stmt(`select next_at, not_before, stopped_reason, stopped_at, worked_at from pace where id = 1`)
 	if err != nil {
 		return p, err
 	}
@@ -34,11 +35,11 @@ func (t *tx) pace() (p Pace, err error) {
 }
 
 func scanPace(row *sql.Row) (p Pace, err error) {
-	var next, notBefore, stopped sql.NullInt64
-	if err := row.Scan(&next, &notBefore, &p.StoppedReason, &stopped); err != nil {
+	var next, notBefore, stopped, worked sql.NullInt64
+	if err := row.Scan(&next, &notBefore, &p.StoppedReason, &stopped, &worked); err != nil {
 		return p, fmt.Errorf("read the pace: %w", err)
 	}
-	p.NextAt, p.NotBefore, p.StoppedAt = moment(next), moment(notBefore), moment(stopped)
+	p.NextAt, p.NotBefore, p.StoppedAt, p.WorkedAt = moment(next), moment(notBefore), moment(stopped), moment(worked)
 	return p, nil
 }
 
@@ -55,7 +56,7 @@ func (t *tx) takePace(interval time.Duration) (Slot, error) {
 		p.NotBefore = t.now.Add(probeEvery)
 	}
 	_, err = t.exec(`update pace set next_at = $1, not_before = $2 where id = 1`, millis(t.now.Add(interval)), millis(p.NotBefore))
-	return Slot{Granted: err == nil, Stopped: p.StoppedReason}, err
+	return Slot{Granted: err == nil, Stopped: p.StoppedReason, WorkedAt: p.WorkedAt}, err
 }
 
 func (t *tx) changePace(c PaceChange) (stoppedNow bool, err error) {
@@ -68,7 +69,8 @@ func (t *tx) changePace(c PaceChange) (stoppedNow bool, err error) {
 		_, err := t.exec(`update pace set not_before = $1 where id = 1 and not_before < $1`, millis(t.now.Add(c.Wait)))
 		return false, err
 	case c.Works:
-		_, err := t.exec(`update pace set stopped_reason = '', stopped_at = null, not_before = 0 where id = 1 and stopped_reason <> ''`)
+		_, err := t.exec(`update pace set worked_at = $1, stopped_reason = '', stopped_at = null,
+			not_before = case when stopped_reason <> '' then 0 else not_before end where id = 1`, millis(t.now))
 		return false, err
 	}
 	return false, nil

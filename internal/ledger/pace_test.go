@@ -219,6 +219,7 @@ func testSettle(t *testing.T, open opener) {
 		inv := invitation(t, l, must[int64](t)(l.Record(t.Context(), v)))
 		expires := start.Add(7 * 24 * time.Hour)
 		must[bool](t)(l.Settle(t.Context(), inv, ledger.Settlement{State: ledger.Sent, RetoolID: 42, ExpiresAt: expires, CountTry: true,
+			ToldGroups: []int64{7}, ToldAttributes: map[string]string{"plan": "pro"},
 			Attempt: ledger.Attempt{Kind: "invite", Outcome: "sent", RetoolID: 42}}))
 		inv = only(t, l)
 		equal(t, "Retool's id", inv.RetoolID, 42)

@@ -206,7 +206,7 @@ func (l *Ledger) Summary(ctx context.Context) (s Summary, err error) {
 		return s, fmt.Errorf("count what waits: %w", err)
 	}
 	s.OldestWaiting = moment(oldest)
-	s.Pace, err = scanPace(l.read.QueryRowContext(ctx, `select next_at, not_before, stopped_reason, stopped_at from pace where id = 1`))
+	s.Pace, err = scanPace(l.read.QueryRowContext(ctx, `select next_at, not_before, stopped_reason, stopped_at, worked_at from pace where id = 1`))
 	return s, err
 }
 

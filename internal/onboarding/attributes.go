@@ -70,18 +70,23 @@ func (ob *Onboarding) tellAttribute(ctx context.Context, inv ledger.Invitation, 
 // visible in the attempts and in what the invitation still wants.
 func (ob *Onboarding) afterAttribute(ctx context.Context, refused *retoolclient.Error, try int) error {
 	switch {
-	case refused == nil || refused.Kind == retoolclient.Never || refused.Kind == retoolclient.Present:
+	case refused == nil: // it may have been the probe
+		_, err := ob.Ledger.ChangePace(ctx, ledger.PaceChange{Works: true})
+		return err
+	case refused.Kind == retoolclient.Never || refused.Kind == retoolclient.Present:
 		return nil
+	case refused.Kind == retoolclient.Stop && refused.Status != http.StatusForbidden && try < ob.MaxTries:
+		return river.JobSnooze(probeWait) // such as a token that is being changed
 	case refused.Kind == retoolclient.Stop:
 		// The token may lack only this scope, so that it stops no invitation.
-		ob.Logger.Warn("Retool does not let us set attributes", "reason", masked(sentence(refused)))
+		ob.Logger.Warn("Retool does not let us set attributes", "reason", Masked(sentence(refused)))
 		return river.JobCancel(refused)
 	case refused.RateLimited:
 		wait := max(refused.RetryAfter, rateLimitWait)
 		_, err := ob.Ledger.ChangePace(ctx, ledger.PaceChange{Wait: wait})
 		return errors.Join(err, river.JobSnooze(wait))
 	case try >= ob.MaxTries:
-		ob.Logger.Warn("an attribute is given up", "tries", try, "reason", masked(sentence(refused)))
+		ob.Logger.Warn("an attribute is given up", "tries", try, "reason", Masked(sentence(refused)))
 		return river.JobCancel(refused)
 	default:
 		return river.JobSnooze(ob.schedule.after(try, refused.RetryAfter))

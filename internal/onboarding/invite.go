@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -45,6 +46,9 @@ func (ob *Onboarding) invite(ctx context.Context, job ledger.InviteJob) error {
 			return err
 		}
 		settlement := ob.attempt(ctx, slot.Invitation)
+		if settlement.Pace.Stop != "" {
+			settlement = ob.aloneAtFault(ctx, slot, settlement)
+		}
 		if err := ob.settle(ctx, slot.Invitation, settlement); err != nil {
 			return err
 		}
@@ -85,6 +89,24 @@ func (ob *Onboarding) slot(ctx context.Context, take func() (ledger.Slot, error)
 	}
 }
 
+// aloneAtFault keeps one invitation that Retool always answers with a stop from stopping everybody again:
+// where another's call worked since this one met a stop, the fault is this one's, and counts.
+func (ob *Onboarding) aloneAtFault(ctx context.Context, slot ledger.Slot, s ledger.Settlement) ledger.Settlement {
+	attempts, err := ob.Ledger.Attempts(ctx, slot.Invitation.ID)
+	if err != nil {
+		return s
+	}
+	workedSince := func(a ledger.Attempt) bool {
+		return a.Outcome == retoolclient.Stop.String() && a.StartedAt.Before(slot.WorkedAt)
+	}
+	if !slices.ContainsFunc(attempts, workedSince) {
+		return s
+	}
+	alone := ob.later(slot.Invitation, &retoolclient.Error{Kind: retoolclient.Later, Message: s.Pace.Stop, Ambiguous: s.Unsure})
+	alone.Attempt = s.Attempt
+	return alone
+}
+
 // attempt makes one call and says what it changed. A panic is an attempt too: it must not leave the
 // invitation without a next try.
 func (ob *Onboarding) attempt(ctx context.Context, inv ledger.Invitation) (s ledger.Settlement) {
@@ -109,9 +131,13 @@ func (ob *Onboarding) look(ctx context.Context, inv ledger.Invitation) (s ledger
 	switch refused := asRetoolError(err); {
 	case err == nil && found != nil:
 		s = ob.sent("found", "the invite of an earlier call is there", *found)
+		s.ToldGroups, s.ToldAttributes = told(*found)
 		s.Attempt.Status = http.StatusOK
 	case err == nil:
 		s = ledger.Settlement{State: ledger.Queued} // send next
+		if inv.Tries >= ob.MaxTries {
+			s.State, s.Reason = ledger.Failed, fmt.Sprintf("given up after %d tries; no invite is at Retool; the last answer: %s", inv.Tries, inv.Reason)
+		}
 		s.Attempt.Status, s.Attempt.Outcome, s.Attempt.Message = http.StatusOK, "not found", "no usable invite of this address; sending"
 	case refused.Kind == retoolclient.Never, refused.Kind == retoolclient.Stop && refused.Status != http.StatusUnauthorized:
 		// The plan or the scopes do not allow looking. Sending is the only way to know: Retool refuses a second invite.
@@ -135,10 +161,23 @@ func (ob *Onboarding) send(ctx context.Context, inv ledger.Invitation) ledger.Se
 			invite = *result.Invite
 		}
 		s = ob.sent("sent", result.Message, invite)
+		s.ToldGroups, s.ToldAttributes = inv.Groups, inv.Attributes
 		s.Attempt.Status, s.Attempt.Transport = result.Status, string(result.Transport)
 	}
 	s.Attempt.Kind = "invite"
 	return s
+}
+
+// told reads from an invite at Retool what an earlier call told it: what is missing there is still owed.
+func told(invite retoolclient.Invite) (groups []int64, attributes map[string]string) {
+	attributes = map[string]string{}
+	for name, value := range invite.Metadata {
+		attributes[name] = fmt.Sprint(value)
+	}
+	for _, g := range invite.Groups {
+		groups = append(groups, g.ID, g.LegacyID)
+	}
+	return groups, attributes
 }
 
 func (ob *Onboarding) sent(outcome, message string, invite retoolclient.Invite) ledger.Settlement {
@@ -186,7 +225,7 @@ func (ob *Onboarding) later(inv ledger.Invitation, e *retoolclient.Error) ledger
 	tries := inv.Tries + 1
 	s := ledger.Settlement{State: ledger.Queued, Reason: sentence(e), CountTry: true, Unsure: e.Ambiguous,
 		NextTryAt: time.Now().Add(ob.schedule.after(tries, e.RetryAfter)), Attempt: ledger.Attempt{Outcome: "later", Message: e.Message}}
-	if tries >= ob.MaxTries {
+	if tries >= ob.MaxTries && !e.Ambiguous { // an unclear answer is looked into first
 		s.State, s.NextTryAt = ledger.Failed, time.Time{}
 		s.Reason = fmt.Sprintf("given up after %d tries; the last answer: %s", tries, sentence(e))
 	}
@@ -202,7 +241,7 @@ func (ob *Onboarding) settle(ctx context.Context, inv ledger.Invitation, s ledge
 		return fmt.Errorf("record attempt of invitation %d: %w", inv.ID, err)
 	}
 	if stopped {
-		ob.Logger.Error("sending is stopped; every invitation is kept", "reason", masked(s.Pace.Stop), "next_probe_in", probeWait)
+		ob.Logger.Error("sending is stopped; every invitation is kept", "reason", Masked(s.Pace.Stop), "next_probe_in", probeWait)
 	}
 	ob.Logger.Info("attempt", "invitation", inv.ID, "email", inv.Email, "kind", s.Attempt.Kind, "outcome", s.Attempt.Outcome,
 		"status", s.Attempt.Status, "state", s.State, "duration", s.Attempt.Duration.Round(time.Millisecond))

@@ -1,6 +1,8 @@
 package onboarding_test
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/usher-dev/usher/internal/access"
 	"github.com/usher-dev/usher/internal/ledger"
 	"github.com/usher-dev/usher/internal/onboarding"
+	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 	"github.com/usher-dev/usher/retoolclient"
 	"github.com/usher-dev/usher/retoolclient/retooltest"
 )
@@ -73,9 +76,9 @@ func TestInvite(t *testing.T) {
 			want: ledger.Sent, attempts: []string{"invite present 409"}, tries: 1, reasonHas: "already a member",
 		},
 		{
-			name: "the last try", faults: []retooltest.Fault{{Kind: "500", Times: -1}}, maxTries: 3, wantUnsure: true,
-			want: ledger.Failed, attempts: []string{"invite later 500", "look not found 200", "invite later 500", "look not found 200", "invite later 500"}, tries: 3,
-			reasonHas: "given up after 3 tries; the last answer: Internal server error",
+			name: "the last try", faults: []retooltest.Fault{{Kind: "500", Times: -1}}, maxTries: 3,
+			want: ledger.Failed, attempts: []string{"invite later 500", "look not found 200", "invite later 500", "look not found 200", "invite later 500", "look not found 200"}, tries: 3,
+			reasonHas: "given up after 3 tries; no invite is at Retool; the last answer: Internal server error",
 		},
 		{
 			name: "a plan without the documented API", retool: retooltest.Options{Plan: retooltest.BulkOnly},
@@ -355,4 +358,37 @@ func TestShutdown(t *testing.T) {
 		}
 		w.equal("requests", w.retool.TotalRequests(), 1)
 	})
+}
+
+// One address that Retool always refuses with a 403 stops everybody once; after another's call worked it
+// only counts against itself.
+func TestOneRefusedAddressStopsNobodyElseForGood(t *testing.T) {
+	t.Parallel()
+	refuseMallory := func(retool http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil || strings.Contains(string(body), "mallory") {
+				rw.Header().Set("Content-Type", "application/json")
+				rw.WriteHeader(http.StatusForbidden)
+				_, _ = io.WriteString(rw, `{"success":false,"message":"Sign-ups are not permitted"}`)
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			retool.ServeHTTP(rw, r)
+		})
+	}
+	w := newWorld(t, setting{front: refuseMallory, options: onboarding.Options{MaxTries: 2}})
+	w.run()
+	w.deliver(webhooktest.StripeEvent{ID: "evt_m", Email: "mallory@evil.example"})
+	w.until("sending is stopped", func() bool { return w.summary().Pace.StoppedReason != "" })
+	w.deliver(paid("evt_1"))
+	w.decided("evt_1", 1)
+	w.until("a retry by hand lets the other through", func() bool {
+		_, _ = w.ledger.Retry(t.Context(), w.invitation(jane).ID) // a conflict once it is sent
+		time.Sleep(300 * time.Millisecond)
+		return w.invitation(jane).State == ledger.Sent
+	})
+	inv := w.reaches("mallory@evil.example", ledger.Failed)
+	w.equal("tries", inv.Tries, 2)
+	w.equal("stopped", w.summary().Pace.StoppedReason, "")
 }

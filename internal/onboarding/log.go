@@ -10,8 +10,8 @@ import (
 
 var addressLike = regexp.MustCompile(`\S+@\S+`)
 
-// masked makes the other side's words fit for a log: they may name the customer.
-func masked(words string) string { return addressLike.ReplaceAllStringFunc(words, access.Mask) }
+// Masked makes the other side's words fit for a log: they may name the customer.
+func Masked(words string) string { return addressLike.ReplaceAllStringFunc(words, access.Mask) }
 
 // riverLog passes River's warnings and errors on, as warnings: what matters to an operator is logged by us,
 // once, in plain words.

@@ -126,7 +126,7 @@ func TestMasked(t *testing.T) {
 		"User <jane.doe@customer.example> is":   "is",
 		`{"email":"jane.doe@customer.example"}`: "",
 	} {
-		got := masked(words)
+		got := Masked(words)
 		if strings.Contains(got, "doe") || !strings.Contains(got, want) {
 			t.Errorf("%q became %q, want %q", words, got, want)
 		}

@@ -47,6 +47,26 @@ func (l stripeLines) prices() []string {
 	return prices
 }
 
+// metadata is what the seller attached: text by text at Stripe. A value of another kind is kept as its JSON,
+// because nobody who paid may be turned away for it.
+type metadata map[string]string
+
+func (m *metadata) UnmarshalJSON(raw []byte) error {
+	var values map[string]json.RawMessage
+	if json.Unmarshal(raw, &values) != nil {
+		return nil
+	}
+	*m = make(metadata, len(values))
+	for name, value := range values {
+		var text string
+		if json.Unmarshal(value, &text) != nil {
+			text = string(value)
+		}
+		(*m)[name] = text
+	}
+	return nil
+}
+
 type stripeAddress struct {
 	Country string `json:"country"`
 }
@@ -59,14 +79,14 @@ type checkoutSession struct {
 		Name    string        `json:"name"`
 		Address stripeAddress `json:"address"`
 	} `json:"customer_details"`
-	CustomerEmail string            `json:"customer_email"`
-	Customer      expandable        `json:"customer"`
-	AmountTotal   int64             `json:"amount_total"`
-	Currency      string            `json:"currency"`
-	Mode          string            `json:"mode"`
-	PaymentLink   expandable        `json:"payment_link"`
-	LineItems     stripeLines       `json:"line_items"`
-	Metadata      map[string]string `json:"metadata"`
+	CustomerEmail string      `json:"customer_email"`
+	Customer      expandable  `json:"customer"`
+	AmountTotal   int64       `json:"amount_total"`
+	Currency      string      `json:"currency"`
+	Mode          string      `json:"mode"`
+	PaymentLink   expandable  `json:"payment_link"`
+	LineItems     stripeLines `json:"line_items"`
+	Metadata      metadata    `json:"metadata"`
 }
 
 func (s *Source) fillCheckout(e *Event, raw json.RawMessage) error {
@@ -118,14 +138,14 @@ func (s *Source) unpaidIsFine() Preliminary {
 
 // invoice is https://docs.stripe.com/api/invoices/object, as far as it matters here.
 type invoice struct {
-	CustomerEmail   string            `json:"customer_email"`
-	CustomerName    string            `json:"customer_name"`
-	CustomerAddress stripeAddress     `json:"customer_address"`
-	Customer        expandable        `json:"customer"`
-	AmountPaid      int64             `json:"amount_paid"`
-	Currency        string            `json:"currency"`
-	Lines           stripeLines       `json:"lines"`
-	Metadata        map[string]string `json:"metadata"`
+	CustomerEmail   string        `json:"customer_email"`
+	CustomerName    string        `json:"customer_name"`
+	CustomerAddress stripeAddress `json:"customer_address"`
+	Customer        expandable    `json:"customer"`
+	AmountPaid      int64         `json:"amount_paid"`
+	Currency        string        `json:"currency"`
+	Lines           stripeLines   `json:"lines"`
+	Metadata        metadata      `json:"metadata"`
 }
 
 func (s *Source) fillInvoice(e *Event, raw json.RawMessage) error {
@@ -145,11 +165,11 @@ func (s *Source) fillInvoice(e *Event, raw json.RawMessage) error {
 
 // subscription is https://docs.stripe.com/api/subscriptions/object; it never carries an address.
 type subscription struct {
-	Status   string            `json:"status"`
-	Customer expandable        `json:"customer"`
-	Currency string            `json:"currency"`
-	Items    stripeLines       `json:"items"`
-	Metadata map[string]string `json:"metadata"`
+	Status   string      `json:"status"`
+	Customer expandable  `json:"customer"`
+	Currency string      `json:"currency"`
+	Items    stripeLines `json:"items"`
+	Metadata metadata    `json:"metadata"`
 }
 
 func (s *Source) fillSubscription(e *Event, raw json.RawMessage) error {

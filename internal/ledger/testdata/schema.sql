@@ -86,6 +86,7 @@ CREATE TABLE pace (
   not_before     integer not null default 0, -- no slot before this: Retool asked us to wait, or sending is stopped
   stopped_reason text    not null default '', -- not empty: only a probe is sent each time not_before passes
   stopped_at     integer,
+  worked_at      integer, -- when Retool last took a call
   proofs         integer not null default 0  -- raised to prove that a commit reaches the disk
 );
 

@@ -106,6 +106,7 @@ create table pace (
   not_before     integer not null default 0, -- no slot before this: Retool asked us to wait, or sending is stopped
   stopped_reason text    not null default '', -- not empty: only a probe is sent each time not_before passes
   stopped_at     integer,
+  worked_at      integer, -- when Retool last took a call
   proofs         integer not null default 0  -- raised to prove that a commit reaches the disk
 );
 insert into pace (id) values (1);
