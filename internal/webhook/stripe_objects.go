@@ -54,7 +54,7 @@ type metadata map[string]string
 func (m *metadata) UnmarshalJSON(raw []byte) error {
 	var values map[string]json.RawMessage
 	if json.Unmarshal(raw, &values) != nil {
-		return nil
+		return nil //nolint:nilerr // no metadata at all: see above
 	}
 	*m = make(metadata, len(values))
 	for name, value := range values {
