@@ -28,9 +28,10 @@ const (
 var arrows = map[string][]string{
 	"handlers":            {"internal/webhook", "internal/access", "internal/ledger"},
 	"internal/onboarding": {"internal/webhook", "internal/access", "internal/ledger", "retoolclient"},
-	"internal/webhook":    {"internal/access"},
+	"internal/webhook":    {"internal/access", "internal/expression"},
 	"internal/ledger":     {"internal/access"},
-	"internal/access":     {},
+	"internal/access":     {"internal/expression"},
+	"internal/expression": {},
 	"config":              {},
 	"retoolclient":        {},
 }

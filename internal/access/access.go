@@ -43,6 +43,7 @@ type Event struct {
 	PaymentLink string            `expr:"payment_link" json:"payment_link,omitempty"` // id of the payment link that was used
 	Prices      []string          `expr:"prices" json:"prices,omitempty"`             // ids of the prices that were bought
 	Metadata    map[string]string `expr:"metadata" json:"metadata,omitempty"`         // what the seller attached to the sale
+	Attributes  map[string]string `expr:"attributes" json:"attributes,omitempty"`     // Retool user attributes that the source's expressions gave
 }
 
 // String names the event without anything personal.

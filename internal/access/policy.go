@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -118,6 +119,8 @@ func (p *Policy) applyRules(e Event, addr Address) Decision {
 		Sentence: addr.Domain() + " is an outside domain, and no access rule says otherwise: this person is invited.",
 		Rule:     -1,
 		Address:  addr,
+
+		Attributes: maps.Clone(e.Attributes),
 	}
 }
 

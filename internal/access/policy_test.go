@@ -39,6 +39,7 @@ func sale() access.Event {
 		PaymentLink: "plink_1",
 		Prices:      []string{"price_1", "price_2"},
 		Metadata:    map[string]string{"plan": "pro"},
+		Attributes:  map[string]string{"tier": "gold"},
 	}
 }
 
@@ -192,13 +193,17 @@ func TestExpressionsReadEveryField(t *testing.T) {
 		"payment_link": "plink_1",
 		"prices":       "price_1,price_2",
 		"metadata":     "pro",
+		"attributes":   "gold",
+		"tier":         "gold", // the event's own, which go along
 	}
 	sources := map[string]string{}
 	for name := range want {
 		sources[name] = "event." + name
 	}
+	delete(sources, "tier")
 	sources["prices"] = `join(event.prices, ",")`
 	sources["metadata"] = "event.metadata.plan"
+	sources["attributes"] = "event.attributes.tier"
 	p := mustPolicy(t, access.PolicyConfig{Rules: []access.Rule{{Attributes: sources}}})
 	if got := p.Decide(sale()).Attributes; !maps.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
@@ -217,6 +222,27 @@ func TestExpressionsReadEveryField(t *testing.T) {
 		if tag := fields.Field(i).Tag.Get("json"); strings.TrimSuffix(tag, ",omitempty") != name {
 			t.Errorf("field %q is %q in the ledger", name, tag)
 		}
+	}
+}
+
+func TestAttributesOfTheEventGoAlong(t *testing.T) {
+	e := sale()
+	e.Attributes = map[string]string{"plan": "free", "tier": "gold"}
+	for name, rules := range map[string][]access.Rule{
+		"no rule":         nil,
+		"a rule has more": {{Attributes: map[string]string{"plan": `"pro"`}}},
+	} {
+		got := mustPolicy(t, access.PolicyConfig{Rules: rules}).Decide(e).Attributes
+		want := map[string]string{"plan": "free", "tier": "gold"}
+		if rules != nil {
+			want["plan"] = "pro"
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+	if e.Attributes["plan"] != "free" {
+		t.Error("a rule changed the event")
 	}
 }
 
@@ -249,7 +275,8 @@ func TestAttributeThatIsNilIsLeftOut(t *testing.T) {
 		"absent": `get(event.metadata, "nope")`,
 		"branch": `event.country == "DE" ? "de" : nil`,
 	}}}})
-	if d := p.Decide(sale()); len(d.Attributes) != 0 || d.Outcome != access.Invite {
+	// The one that is there is the event's own.
+	if d := p.Decide(sale()); len(d.Attributes) != 1 || d.Outcome != access.Invite {
 		t.Errorf("got %v: %s", d.Attributes, d.Sentence)
 	}
 }

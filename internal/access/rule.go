@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
-	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/expr-lang/expr"
-	"github.com/expr-lang/expr/file"
-	"github.com/expr-lang/expr/vm"
+
+	"github.com/usher-dev/usher/internal/expression"
 )
 
 // Rule is one access rule as the operator writes it. Its expressions are in
@@ -28,37 +25,14 @@ type Rule struct {
 	Attributes map[string]string
 }
 
-// The bounds of one expression, far above any honest rule. The memory budget
-// is in the units of expr's machine, one for each element of a list it makes or
-// walks, so that loops in loops end soon. Texts glued together with + are not
-// counted: rules bound mistakes, not an operator who means harm.
-const (
-	maxExpression    = 4096 // bytes
-	maxNodes         = 500
-	memoryBudget     = 100_000
-	maxAttributeName = 100 // bytes
-)
+const maxAttributeName = 100 // bytes
 
 // event is Event without its methods, which are none of a rule's business.
 type event Event
 
 type environment struct {
+	expression.Steps
 	Event event `expr:"event"`
-}
-
-// options type-check against the event. A decision must come out the same
-// tomorrow, so the built-ins are taken away that read the clock or the time
-// zones of the machine, or list a map in Go's random order.
-var options = []expr.Option{
-	expr.Env(environment{}),
-	expr.MaxNodes(maxNodes),
-	expr.DisableBuiltin("now"),
-	expr.DisableBuiltin("date"),
-	expr.DisableBuiltin("timezone"),
-	expr.DisableBuiltin("duration"),
-	expr.DisableBuiltin("keys"),
-	expr.DisableBuiltin("values"),
-	expr.DisableBuiltin("toPairs"),
 }
 
 // What to do about an expression that does not compile.
@@ -66,12 +40,12 @@ const (
 	mendWhen      = `an expression reads the event, like event.country == "US"`
 	mendAttribute = `read the event, like event.customer, or give a fixed text its own quotes, like '"pro"'`
 	mendField     = "an event has the fields source, type, id, email, name, customer, country, amount, " +
-		"currency, mode, livemode, payment_link, prices and metadata"
+		"currency, mode, livemode, payment_link, prices, metadata and attributes"
 )
 
 // rule is a compiled Rule.
 type rule struct {
-	when       *vm.Program // nil matches every event
+	when       *expression.Expression // nil matches every event
 	outcome    Outcome
 	groups     []int64
 	attributes []attribute // sorted by name, so that the first error is always the same one
@@ -79,7 +53,7 @@ type rule struct {
 
 type attribute struct {
 	name  string
-	value *vm.Program
+	value *expression.Expression
 }
 
 // mistakes collects what is wrong below one path of the configuration.
@@ -112,7 +86,7 @@ func compileRule(path string, r Rule) (rule, []error) {
 	return compiled, m.all
 }
 
-func compileWhen(m *mistakes, when string) *vm.Program {
+func compileWhen(m *mistakes, when string) *expression.Expression {
 	if when == "" {
 		return nil
 	}
@@ -134,22 +108,12 @@ func compileAttributes(m *mistakes, sources map[string]string) []attribute {
 		switch {
 		case err != nil:
 			m.add(path, err.Error(), mendFor(err, mendAttribute))
-		case !isScalar(program.Node().Type()):
+		case !expression.IsScalar(program):
 			m.add(path, "this gives a list or a map, not a single value", "pick one value, like event.prices[0]")
 		}
 		compiled = append(compiled, attribute{name, program})
 	}
 	return compiled
-}
-
-// isScalar reports whether a value of type t can become an attribute, as far
-// as is known before an event comes.
-func isScalar(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Array, reflect.Slice, reflect.Map, reflect.Struct, reflect.Func, reflect.Pointer:
-		return false
-	}
-	return true
 }
 
 // mendFor lists the fields where the mistake is a field that is none.
@@ -160,38 +124,25 @@ func mendFor(err error, otherwise string) string {
 	return otherwise
 }
 
-// compile gives expr's own message on one line, with its place in the source.
-func compile(source string, more ...expr.Option) (*vm.Program, error) {
-	if len(source) > maxExpression {
-		return nil, fmt.Errorf("the expression is longer than %d bytes", maxExpression)
+func compile(source string, more ...expr.Option) (*expression.Expression, error) {
+	compiled, err := expression.Compile(source, environment{}, more...)
+	if err != nil {
+		return nil, errors.New(strings.ReplaceAll(err.Error(), "type access.event", "event"))
 	}
-	program, err := expr.Compile(source, append(slices.Clip(options), more...)...)
-	if at, ok := errors.AsType[*file.Error](err); ok {
-		message, _, _ := strings.Cut(at.Message, "\n")
-		message = strings.ReplaceAll(message, "type access.event", "event")
-		return nil, fmt.Errorf("%s (line %d, column %d)", message, at.Line, at.Column+1)
-	}
-	return program, err
+	return compiled, nil
 }
 
 // runner evaluates compiled expressions against one event.
 type runner struct {
-	machine vm.VM
-	env     any
+	machine expression.Machine
+	env     environment
 }
 
 func newRunner(e Event) *runner {
-	return &runner{machine: vm.VM{MemoryBudget: memoryBudget}, env: environment{event(e)}}
+	return &runner{env: environment{expression.NewSteps(), event(e)}}
 }
 
-// run gives an error without any data of the event in it.
-func (r *runner) run(program *vm.Program) (any, error) {
-	v, err := r.machine.Run(program, r.env)
-	if err != nil {
-		return nil, explain(err)
-	}
-	return v, nil
-}
+func (r *runner) run(e *expression.Expression) (any, error) { return r.machine.Run(e, r.env) }
 
 // matches reports whether the rule applies.
 func (r rule) matches(run *runner) (bool, error) {
@@ -232,15 +183,15 @@ var ruleSentences = map[Outcome]string{
 	Skip:   "Access rule %d applies: this person is not invited.",
 }
 
-// evaluate returns the attributes, nil when there are none.
+// evaluate returns the attributes, those of the rule over those of the event, nil when there are none.
 func (r rule) evaluate(run *runner) (map[string]string, error) {
-	var values map[string]string
+	values := maps.Clone(run.env.Event.Attributes)
 	for _, a := range r.attributes {
 		v, err := run.run(a.value)
 		if err != nil {
 			return nil, fmt.Errorf("attribute %s: %w", a.name, err)
 		}
-		text, present, err := render(v)
+		text, present, err := expression.Text(v)
 		if err != nil {
 			return nil, fmt.Errorf("attribute %s: %w", a.name, err)
 		}
@@ -253,53 +204,4 @@ func (r rule) evaluate(run *runner) (map[string]string, error) {
 		values[a.name] = text
 	}
 	return values, nil
-}
-
-// render writes a value the way a person would: no exponent in a number. A
-// nil is not present.
-func render(value any) (text string, present bool, err error) {
-	v := reflect.ValueOf(value)
-	switch {
-	case !v.IsValid():
-		return "", false, nil
-	case v.Kind() == reflect.String:
-		return v.String(), true, nil
-	case v.Kind() == reflect.Bool:
-		return strconv.FormatBool(v.Bool()), true, nil
-	case v.CanInt():
-		return strconv.FormatInt(v.Int(), 10), true, nil
-	case v.CanUint():
-		return strconv.FormatUint(v.Uint(), 10), true, nil
-	case v.CanFloat() && !math.IsNaN(v.Float()) && !math.IsInf(v.Float(), 0):
-		return strconv.FormatFloat(v.Float(), 'f', -1, 64), true, nil
-	case v.CanFloat():
-		return "", false, errors.New("it is not a finite number, as after a division by zero")
-	}
-	return "", false, errors.New("it is a list or a map, not a single value")
-}
-
-// explanations translate the messages of expr's machine. Its own words are not
-// passed on: some quote the value they choke on, and a sentence is shown and
-// logged where a customer's data must not be.
-var explanations = []struct{ message, meaning string }{
-	{"memory budget exceeded", "it needs too much memory"},
-	{"divide by zero", "it divides by zero"},
-	{"index out of range", "it reads past the end of a list or text"},
-	{"cannot fetch", "it reads a field of something that has none"},
-	{"cannot get", "it reads a field of something that has none"},
-	{"interface conversion", "it takes one kind of value for another, such as text for a number"},
-	{"invalid operation", "it takes one kind of value for another, such as text for a number"},
-}
-
-func explain(err error) error {
-	message := err.Error()
-	if at, ok := errors.AsType[*file.Error](err); ok {
-		message = at.Message
-	}
-	for _, e := range explanations {
-		if strings.Contains(message, e.message) {
-			return errors.New(e.meaning)
-		}
-	}
-	return errors.New("it does not fit the values of this event")
 }
