@@ -10,7 +10,9 @@
 package config
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +31,9 @@ const (
 	Hold   = "hold"
 	Skip   = "skip"
 )
+
+// unsigned is the [Verify.Kind] under which nothing is proved.
+const unsigned = "none"
 
 // Config is everything an operator can set. See [Keys] for the meaning of
 // each key.
@@ -85,9 +90,12 @@ type Rule struct {
 	Attributes map[string]string `yaml:"attributes"` // expressions by name
 }
 
-// Source is one configured sender.
+// Source is one configured sender. The fields from Verify on describe it, its
+// expressions not compiled; the zero value of each leaves it to the preset.
+// What they mean, and whether they make sense together, is for package webhook
+// to say.
 type Source struct {
-	Preset            string   `yaml:"preset"`
+	Preset            string   `yaml:"preset"`     // the look of a name; "" when Verify tells all
 	Secrets           []Secret `yaml:"secrets"`    // none is blank
 	PublicURL         string   `yaml:"public_url"` // exactly as written; "" when unset
 	RequireLivemode   bool     `yaml:"require_livemode"`
@@ -95,6 +103,48 @@ type Source struct {
 	Events            []string `yaml:"events"`
 	APIKey            Secret   `yaml:"api_key"`
 	APIURL            string   `yaml:"api_url"` // without a slash at its end; "" when unset
+	AllowUnsigned     bool     `yaml:"allow_unsigned"`
+	AllowLegacy       bool     `yaml:"allow_legacy"`
+	MaxBody           int64    `yaml:"max_body,omitempty"` // bytes; 0 is Config.MaxBody
+
+	Verify     Verify            `yaml:"verify,omitempty"`
+	Handshake  string            `yaml:"handshake,omitempty"`
+	BodyField  string            `yaml:"body_field,omitempty"`
+	Each       string            `yaml:"each,omitempty"`
+	Ignore     string            `yaml:"ignore,omitempty"`
+	When       string            `yaml:"when,omitempty"`
+	Email      []string          `yaml:"email,omitempty"`
+	EventID    string            `yaml:"event_id,omitempty"`
+	Type       string            `yaml:"type,omitempty"`
+	Name       string            `yaml:"name,omitempty"`
+	Customer   string            `yaml:"customer,omitempty"`
+	OccurredAt string            `yaml:"occurred_at,omitempty"`
+	Livemode   string            `yaml:"livemode,omitempty"`
+	Accepted   string            `yaml:"accepted,omitempty"`
+	Attributes map[string]string `yaml:"attributes,omitempty"` // expressions by name
+	LookUp     string            `yaml:"look_up,omitempty"`
+}
+
+// Verify is how a sender proves that a request is its own.
+type Verify struct {
+	Kind       string        `yaml:"kind,omitempty"`
+	Header     string        `yaml:"header,omitempty"`
+	Algorithm  string        `yaml:"algorithm,omitempty"`
+	Encoding   string        `yaml:"encoding,omitempty"`
+	Prefix     string        `yaml:"prefix,omitempty"` // exactly as written
+	Format     string        `yaml:"format,omitempty"`
+	PairSep    string        `yaml:"pair_sep,omitempty"` // exactly as written
+	SigKey     string        `yaml:"sig_key,omitempty"`
+	TSKey      string        `yaml:"ts_key,omitempty"`
+	KeyCoding  []string      `yaml:"key_coding,omitempty"`
+	KeyPrefix  string        `yaml:"key_prefix,omitempty"` // exactly as written
+	Signed     string        `yaml:"signed,omitempty"`     // exactly as written
+	TSHeader   string        `yaml:"ts_header,omitempty"`
+	TSUnit     string        `yaml:"ts_unit,omitempty"`
+	Tolerance  time.Duration `yaml:"tolerance,omitempty"`
+	URLDecode  string        `yaml:"url_decode,omitempty"`
+	BodySelect string        `yaml:"body_select,omitempty"`
+	OnlyIf     string        `yaml:"only_if,omitempty"`
 }
 
 // Options say where the configuration comes from.
@@ -155,13 +205,32 @@ func (c *Config) Warnings() []Problem {
 		found = append(found, c.Problem("admin_token",
 			"is unset: the /v1 API is off", "set USHER_ADMIN_TOKEN"))
 	}
-	for name, source := range c.Sources {
-		if c.Environment == Production && !source.RequireLivemode {
-			found = append(found, c.Problem("sources."+name+".require_livemode",
-				"is false in production: test payments would invite people", "remove it"))
-		}
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		found = append(found, c.sourceWarnings("sources."+name, c.Sources[name])...)
 	}
 	return Problems(found).sorted()
+}
+
+func (c *Config) sourceWarnings(path string, s Source) []Problem {
+	const longTolerance = time.Hour
+	var found []Problem
+	if c.Environment == Production && !s.RequireLivemode {
+		found = append(found, c.Problem(path+".require_livemode",
+			"is false in production: test payments would invite people", "remove it"))
+	}
+	if s.Verify.Kind == unsigned {
+		found = append(found, c.Problem(path+".verify.kind",
+			"accepts anything that anybody sends", "use verify: {kind: path_token}, or a token header"))
+	}
+	if s.AllowLegacy {
+		found = append(found, c.Problem(path+".allow_legacy",
+			"accepts signatures without a time, which can be replayed for ever", "remove it once the sender signs with v3"))
+	}
+	if s.Verify.Tolerance > longTolerance {
+		found = append(found, c.Problem(path+".verify.tolerance",
+			"lets a captured request be replayed for that long", "5m is usual"))
+	}
+	return found
 }
 
 // Redacted returns the configuration in force as YAML, with the secrets masked.

@@ -133,7 +133,7 @@ func TestTheDesignsExampleLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := mustLoad(t, string(text), "USHER_ADMIN_TOKEN="+canary)
+	cfg := mustLoad(t, string(text), "USHER_ADMIN_TOKEN="+canary, "TYPEFORM_SECRET=form_"+canary, "BILLING_SECRET=billing_"+canary)
 	want := []config.Rule{
 		{
 			When: `event.source == "stripe" && event.payment_link == "plink_1"`, Groups: []int64{1042},
@@ -147,6 +147,106 @@ func TestTheDesignsExampleLoads(t *testing.T) {
 	if got := cfg.Sources["stripe"].Secrets[0].Reveal(); got != "whsec_"+canary {
 		t.Errorf("the secret is not the variable's")
 	}
+	for name, want := range map[string]config.Source{
+		"signup-form": {
+			Preset: "typeform", Secrets: []config.Secret{config.NewSecret("form_" + canary)},
+			RequireLivemode: true, NoPaymentRequired: config.Invite,
+		},
+		"billing": {
+			Secrets: []config.Secret{config.NewSecret("billing_" + canary)}, RequireLivemode: true, NoPaymentRequired: config.Invite,
+			Verify: config.Verify{
+				Kind: "hmac", Header: "X-Sig", Format: "kv", TSKey: "t", SigKey: "v1", Signed: "{ts}.{body}", Tolerance: 5 * time.Minute,
+			},
+			When: `body.type == "payment.succeeded"`, Each: "body.items",
+			Email: []string{"body.customer?.email ?? body.email"}, EventID: "body.id",
+		},
+	} {
+		if got := cfg.Sources[name]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		}
+	}
+	if shown := cfg.Redacted(); strings.Contains(shown, canary) || !strings.Contains(shown, "signed: '{ts}.{body}'") {
+		t.Errorf("redacted:\n%s", shown)
+	}
+}
+
+func TestEveryKeyOfASourceIsTakenIn(t *testing.T) {
+	cfg := mustLoad(t, `
+sources:
+  all:
+    preset: hubspot
+    secrets: [s]
+    public_url: https://usher.example.com/webhooks/all
+    require_livemode: true
+    no_payment_required: hold
+    events: [contact.creation]
+    api_key: key
+    api_url: https://api.example.com/
+    allow_unsigned: true
+    allow_legacy: true
+    max_body: 2MiB
+    verify:
+      kind: hmac
+      header: X-Sig
+      algorithm: sha512
+      encoding: base64url
+      prefix: "sha512= "
+      format: list
+      pair_sep: " "
+      sig_key: v1
+      ts_key: t
+      key_coding: [base64, raw]
+      key_prefix: " whsec_"
+      signed: "{ts}\n{body}\n"
+      ts_header: X-Time
+      ts_unit: rfc3339
+      tolerance: 876000h
+      url_decode: hubspot
+      body_select: first_array_element
+      only_if: "X-Version: v2"
+    handshake: webhook_id
+    body_field: data
+    each: body.items
+    ignore: body.test
+    when: true
+    email: [body.email, "first(body.a, body.b)"]
+    event_id: 5
+    type: body.type
+    name: body.name
+    customer: body.customer
+    occurred_at: body.at
+    livemode: false
+    accepted: body.type == "user.joined"
+    attributes: {plan: body.plan, "is.trial": true, seats: 5}
+    look_up: paddle
+`)
+	want := config.Source{
+		Preset: "hubspot", Secrets: []config.Secret{config.NewSecret("s")}, PublicURL: "https://usher.example.com/webhooks/all",
+		RequireLivemode: true, NoPaymentRequired: config.Hold, Events: []string{"contact.creation"},
+		APIKey: config.NewSecret("key"), APIURL: "https://api.example.com",
+		AllowUnsigned: true, AllowLegacy: true, MaxBody: 2 << 20,
+		Verify: config.Verify{
+			Kind: "hmac", Header: "X-Sig", Algorithm: "sha512", Encoding: "base64url", Prefix: "sha512= ", Format: "list", PairSep: " ",
+			SigKey: "v1", TSKey: "t", KeyCoding: []string{"base64", "raw"}, KeyPrefix: " whsec_", Signed: "{ts}\n{body}\n",
+			TSHeader: "X-Time", TSUnit: "rfc3339", Tolerance: 876000 * time.Hour, URLDecode: "hubspot",
+			BodySelect: "first_array_element", OnlyIf: "X-Version: v2",
+		},
+		Handshake: "webhook_id", BodyField: "data", Each: "body.items", Ignore: "body.test", When: "true",
+		Email: []string{"body.email", "first(body.a, body.b)"}, EventID: "5", Type: "body.type", Name: "body.name",
+		Customer: "body.customer", OccurredAt: "body.at", Livemode: "false", Accepted: `body.type == "user.joined"`,
+		Attributes: map[string]string{"plan": "body.plan", "is.trial": "true", "seats": "5"}, LookUp: "paddle",
+	}
+	got := cfg.Sources["all"]
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+	for _, s := range []reflect.Value{reflect.ValueOf(got), reflect.ValueOf(got.Verify)} {
+		for field, v := range s.Fields() {
+			if v.IsZero() {
+				t.Errorf("this test leaves out %s", field.Name)
+			}
+		}
+	}
 }
 
 func TestProblems(t *testing.T) {
@@ -157,16 +257,82 @@ func TestProblems(t *testing.T) {
 		want []string // the beginning of each problem, in order
 	}{
 		{
-			name: "an unknown preset lists the known ones",
-			file: files{"usher.yaml": "sources:\n  form:\n    preset: typeform\n    secrets: [s]\n"},
-			want: []string{"usher.yaml:3: sources.form.preset: is not one of: stripe"},
+			name: "a preset has the look of a name",
+			file: files{"usher.yaml": "sources:\n  form:\n    preset: Type Form\n    secrets: [s]\n"},
+			want: []string{"usher.yaml:3: sources.form.preset: is not the name of a preset; usher presets lists them"},
 		}, {
 			name: "a source needs a preset and a secret",
 			file: files{"usher.yaml": "sources:\n  form: {}\n"},
 			want: []string{
-				"usher.yaml:2: sources.form.preset: is missing; write one of: stripe",
 				"usher.yaml:2: sources.form.secrets: is missing; add the signing secret: an empty one would let anyone in",
+				"usher.yaml:2: sources.form.preset: is missing; name one (usher presets lists them), or describe the sender by verify",
 			},
+		}, {
+			name: "a source made by variables needs a preset too",
+			env:  []string{"STRIPE_WEBHOOK_SECRET=", "USHER_SOURCES_STRIPE_SECRETS=s"},
+			want: []string{"sources.stripe.preset: is missing; name one"},
+		}, {
+			name: "a preset that refers to nothing is not also missing",
+			file: files{"usher.yaml": "sources:\n  form:\n    preset: ${NOWHERE}\n    secrets: [s]\n"},
+			want: []string{"usher.yaml:3: sources.form.preset: refers to NOWHERE"},
+		}, {
+			name: "a description without a kind does not stand for a preset",
+			file: files{"usher.yaml": "sources:\n  form:\n    secrets: [s]\n    verify: {header: X-Sig}\n"},
+			want: []string{"usher.yaml:2: sources.form.preset: is missing"},
+		}, {
+			name: "a kind that is none makes no other problem",
+			file: files{"usher.yaml": "sources:\n  form:\n    secrets: [s]\n    verify:\n      kind: hmca\n"},
+			want: []string{"usher.yaml:5: sources.form.verify.kind: is not one of: hmac, hash, token, path_token, none, stripe; did you mean hmac?"},
+		}, {
+			name: "unsigned requests are taken only on purpose",
+			file: files{"usher.yaml": "sources:\n  form:\n    verify:\n      kind: none\n"},
+			want: []string{"usher.yaml:4: sources.form.verify.kind: would take anything that anybody sends; set allow_unsigned: true if that is meant, or use kind: path_token"},
+		}, {
+			name: "an unreadable purpose is told once",
+			file: files{"usher.yaml": "sources:\n  form:\n    allow_unsigned: perhaps\n    verify: {kind: none}\n"},
+			want: []string{"usher.yaml:3: sources.form.allow_unsigned: is text, wants true or false"},
+		}, {
+			name: "allow_unsigned alone does not do away with secrets",
+			file: files{"usher.yaml": "sources:\n  form:\n    allow_unsigned: true\n    verify: {kind: token}\n    secrets: []\n"},
+			want: []string{"usher.yaml:5: sources.form.secrets: is blank; add the signing secret"},
+		}, {
+			name: "no tolerance would refuse everything",
+			file: files{"usher.yaml": "sources:\n  a:\n    preset: x\n    secrets: [s]\n    verify:\n      tolerance: 0\n" +
+				"  b:\n    preset: x\n    secrets: [s]\n    verify:\n      tolerance: 0s\n"},
+			want: []string{
+				"usher.yaml:6: sources.a.verify.tolerance: is zero, which would not switch the check off but refuse everything; remove it, or write a time such as 5m",
+				"usher.yaml:11: sources.b.verify.tolerance: is zero",
+			},
+		}, {
+			name: "a tolerance has its bounds",
+			file: files{"usher.yaml": "sources:\n  form:\n    preset: x\n    secrets: [s]\n    verify:\n      tolerance: 999ms\n"},
+			env:  []string{"USHER_SOURCES_STRIPE_VERIFY_TOLERANCE=876001h"},
+			want: []string{
+				"usher.yaml:6: sources.form.verify.tolerance: is text, wants a time with its unit, such as 30s, from 1s to 876000h0m0s",
+				"env USHER_SOURCES_STRIPE_VERIFY_TOLERANCE: sources.stripe.verify.tolerance: is text, wants a time",
+			},
+		}, {
+			name: "a template without quotes is a group to YAML",
+			file: files{"usher.yaml": "sources:\n  form:\n    preset: x\n    secrets: [s]\n    verify:\n      signed: {body}\n"},
+			want: []string{"usher.yaml:6: sources.form.verify.signed: is a group of keys, wants text; put quotes around a text that begins with {"},
+		}, {
+			name: "attributes come from the file alone",
+			env:  []string{"USHER_SOURCES_STRIPE_ATTRIBUTES=plan"},
+			want: []string{"env USHER_SOURCES_STRIPE_ATTRIBUTES: sets no key of usher.yaml"},
+		}, {
+			name: "the other senders look up nothing of Stripe's",
+			file: files{"usher.yaml": "sources:\n  a: {preset: chargebee, secrets: [s], events: [customer.subscription.created]}\n" +
+				"  b: {preset: stripe, secrets: [s], events: [customer.subscription.created]}\n"},
+			want: []string{"usher.yaml:3: sources.b.events[0]: asks for customer.subscription.created"},
+		}, {
+			name: "the source stripe looks up as Stripe, whatever its preset would be",
+			file: files{"usher.yaml": "sources:\n  stripe: {secrets: [s], verify: {kind: hmac}, events: [customer.subscription.created]}\n"},
+			env:  []string{"STRIPE_WEBHOOK_SECRET="},
+			want: []string{"usher.yaml:2: sources.stripe.events[0]: asks for customer.subscription.created"},
+		}, {
+			name: "a blank secret is told even where none is needed",
+			file: files{"usher.yaml": "sources:\n  form: {preset: x, secrets: [\" \"], verify: {kind: none}, allow_unsigned: true}\n"},
+			want: []string{"usher.yaml:2: sources.form.secrets[0]: is blank"},
 		}, {
 			name: "a blank variable is no secret",
 			env:  []string{"STRIPE_WEBHOOK_SECRET= , "},
@@ -341,6 +507,48 @@ func TestLoads(t *testing.T) {
 			get:  func(c *config.Config) any { return c.Sources["stripe"].RequireLivemode },
 			want: false,
 		}, {
+			name: "only a source that takes unsigned requests does without secrets",
+			file: files{"usher.yaml": "sources:\n  form: {verify: {kind: none}, allow_unsigned: true}\n  list: {verify: {kind: none}, allow_unsigned: true, secrets: []}\n"},
+			get:  func(c *config.Config) any { return len(c.Sources["form"].Secrets) + len(c.Sources["list"].Secrets) },
+			want: 0,
+		}, {
+			name: "the secret of the environment implies the preset of a source of the file",
+			file: files{"usher.yaml": "sources: {stripe: {verify: {tolerance: 10m}}}\n"},
+			get: func(c *config.Config) any {
+				return fmt.Sprint(c.Sources["stripe"].Preset, " ", c.Sources["stripe"].Verify.Tolerance)
+			},
+			want: "stripe 10m0s",
+		}, {
+			name: "an expression in a variable is not parted at its commas",
+			env:  []string{"USHER_SOURCES_STRIPE_EMAIL= get(body, \"email\") "},
+			get:  func(c *config.Config) any { return c.Sources["stripe"].Email },
+			want: []string{`get(body, "email")`},
+		}, {
+			name: "words in a variable are parted at their commas",
+			env:  []string{"USHER_SOURCES_STRIPE_VERIFY_KEY_CODING=base64, raw"},
+			get:  func(c *config.Config) any { return c.Sources["stripe"].Verify.KeyCoding },
+			want: []string{"base64", "raw"},
+		}, {
+			name: "one word is a list of one",
+			file: files{"usher.yaml": "sources: {form: {preset: x, secrets: [s], verify: {key_coding: hex}}}\n"},
+			get:  func(c *config.Config) any { return c.Sources["form"].Verify.KeyCoding },
+			want: []string{"hex"},
+		}, {
+			name: "a separator in a variable may be a space",
+			env:  []string{"USHER_SOURCES_STRIPE_VERIFY_PAIR_SEP= "},
+			get:  func(c *config.Config) any { return c.Sources["stripe"].Verify.PairSep },
+			want: " ",
+		}, {
+			name: "a source may leave the size to the general one",
+			file: files{"usher.yaml": "sources: {form: {preset: x, secrets: [s], max_body: 0}}\n"},
+			get:  func(c *config.Config) any { return c.Sources["form"].MaxBody },
+			want: int64(0),
+		}, {
+			name: "groups without a value say nothing",
+			file: files{"usher.yaml": "sources: {form: {preset: x, secrets: [s], verify: , attributes: , email: }}\n"},
+			get:  func(c *config.Config) any { return len(c.Sources["form"].Attributes) + len(c.Sources["form"].Email) },
+			want: 0,
+		}, {
 			name: "sizes have units",
 			file: files{"usher.yaml": "max_body: 512KiB\n"},
 			get:  func(c *config.Config) any { return c.MaxBody },
@@ -401,6 +609,71 @@ func TestProblemFindsThePlace(t *testing.T) {
 	}
 }
 
+func TestProblemFindsThePlaceInASource(t *testing.T) {
+	cfg := mustLoad(t, `sources:
+  billing:
+    secrets: [s]
+    verify:
+      kind: hmac
+      signed: "{body}"
+      key_coding:
+        - raw
+        - hex
+    attributes:
+      plan: body.plan
+      "a.b": body.b
+  form:
+    preset: x
+    secrets: [s]
+    email:
+      - body.email
+      - body.mail
+  one: {preset: x, secrets: [s], email: body.email}
+`, "USHER_SOURCES_FORM_VERIFY_HEADER=X-Sig")
+	for path, want := range map[string]string{
+		"sources.billing.verify.signed":        "usher.yaml:6",
+		"sources.billing.verify.key_coding[1]": "usher.yaml:9",
+		"sources.billing.verify.header":        "usher.yaml:4",
+		"sources.billing.attributes.plan":      "usher.yaml:11",
+		"sources.billing.attributes.a.b":       "usher.yaml:12",
+		"sources.billing.attributes.none":      "usher.yaml:10",
+		"sources.billing.email":                "usher.yaml:2",
+		"sources.form.email[1]":                "usher.yaml:18",
+		"sources.form.email[2]":                "usher.yaml:16",
+		"sources.form.verify.header":           "env USHER_SOURCES_FORM_VERIFY_HEADER",
+		"sources.form.verify.signed":           "usher.yaml:13",
+		"sources.one.email[0]":                 "usher.yaml:19",
+		"sources.none.verify.kind":             "usher.yaml:1",
+	} {
+		want += ": " + path + ": is wrong; mend it"
+		if got := cfg.Problem(path, "is wrong", "mend it").String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestWarningsOfSources(t *testing.T) {
+	cfg := mustLoad(t, `sources:
+  open:
+    verify:
+      kind: none
+    allow_unsigned: true
+  crm:
+    preset: hubspot
+    secrets: [s]
+    allow_legacy: true
+    verify:
+      tolerance: 61m
+  fine: {preset: hubspot, secrets: [s], allow_legacy: false, allow_unsigned: true, verify: {tolerance: 1h}}
+domains: {internal: [acme.com]}
+`, "USHER_ADMIN_TOKEN="+canary)
+	compare(t, cfg.Warnings(), []string{
+		"usher.yaml:4: sources.open.verify.kind: accepts anything that anybody sends; use verify: {kind: path_token}, or a token header",
+		"usher.yaml:9: sources.crm.allow_legacy: accepts signatures without a time, which can be replayed for ever; remove it once the sender signs with v3",
+		"usher.yaml:11: sources.crm.verify.tolerance: lets a captured request be replayed for that long; 5m is usual",
+	})
+}
+
 func TestWarnings(t *testing.T) {
 	cfg := mustLoad(t, "sources:\n  stripe:\n    require_livemode: false\n")
 	compare(t, cfg.Warnings(), []string{
@@ -430,7 +703,8 @@ func TestKeysAreTheFieldsOfConfig(t *testing.T) {
 func paths(t reflect.Type, prefix string) []string {
 	var all []string
 	for field := range t.Fields() {
-		tag := prefix + field.Tag.Get("yaml")
+		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+		tag := prefix + name
 		switch inner := field.Type; {
 		case !field.IsExported():
 		case inner == reflect.TypeFor[[]config.Rule]():
@@ -469,6 +743,8 @@ func FuzzLoad(f *testing.F) {
 		"access: [&r {attributes: {a: *r}}, *r]", "? [a]\n: b\n? {c: d}\n: e", "domains: {internal: !!int ${SECRET}, deny: !!binary x}",
 		"listen: $${${SECRET}}${${SECRET}}\nlog: ${SECRET}", "<<: [{listen: ${SECRET}}]", "database: postgres://${SECRET}:x@[", "\xff\xfe",
 		"sources: {\"\": {secrets: [~, [], {}]}, a.b: {preset: ${SECRET}}}", "---\n---\n", "max_body: 9223372036854775807MiB", "%YAML 9.9\n---\n",
+		"sources: {a: {verify: {kind: ${SECRET}, signed: {body}, tolerance: ${SECRET}, key_coding: [[${SECRET}], *x]}}}",
+		"sources: {a: &a {verify: *a, email: [*a, ~, ${SECRET}], attributes: {\"${SECRET}\": *a, \"\": }}, b: {verify: &v {kind: none, prefix: *v}}}",
 		"environment: ${SECRET}\nmax_body: ${SECRET}\nretool: {url: \"https://${SECRET}%zz\", timeout: ${SECRET}, api: ${SECRET}}",
 	} {
 		f.Add(text, "USHER_SOURCES_STRIPE_EVENTS", "x")

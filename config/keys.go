@@ -32,8 +32,21 @@ type key[T any] struct {
 	short string
 	def   string
 	need  string // the mend when it is missing; "" for an optional key
-	doc   string
-	read  func(*T, value) []fault
+	// unless says of what was read that the key is not needed after all.
+	unless func(*T) bool
+	// file says that no variable could hold it.
+	file bool
+	doc  string
+	read func(*T, value) []fault
+}
+
+// env is the variable that wins over the file for the key below prefix, or ""
+// when there is none.
+func (k key[T]) env(prefix string) string {
+	if k.file {
+		return ""
+	}
+	return "USHER_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(prefix+k.path))
 }
 
 // to makes a reader that parses a value into a field, and leaves the field
@@ -47,9 +60,6 @@ func to[T, V any](field func(*T) *V, parse parser[V]) func(*T, value) []fault {
 		return faults
 	}
 }
-
-// presets are the senders whose signatures and events this version knows.
-var presets = []string{"stripe"}
 
 var sourceName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 
@@ -163,13 +173,14 @@ var ruleKeys = []key[Rule]{
 
 var sourceKeys = []key[Source]{
 	{
-		path: "preset", need: "write one of: " + strings.Join(presets, ", "),
-		doc:  "The kind of sender: `stripe`. `STRIPE_WEBHOOK_SECRET` implies it for the source `stripe`.",
-		read: to(func(s *Source) *string { return &s.Preset }, choice(presets...)),
+		path: "preset",
+		doc:  "The kind of sender, as `usher presets` lists them; without one, `verify` and what follows describe it. `STRIPE_WEBHOOK_SECRET` implies `stripe` for the source `stripe`.",
+		read: to(func(s *Source) *string { return &s.Preset }, presetName),
 	}, {
 		path: "secrets", short: "STRIPE_WEBHOOK_SECRET", need: "add the signing secret: an empty one would let anyone in",
-		doc:  "Signing secrets, at least one; any may match, for rotation.",
-		read: to(func(s *Source) *[]Secret { return &s.Secrets }, listOf(secret)),
+		unless: func(s *Source) bool { return s.Verify.Kind == unsigned },
+		doc:    "Signing secrets, at least one unless `verify.kind` is `none`; any may match, for rotation.",
+		read:   to(func(s *Source) *[]Secret { return &s.Secrets }, listOf(secret)),
 	}, {
 		path: "public_url",
 		doc:  "The source's whole address as its sender knows it, without the query.",
@@ -188,12 +199,156 @@ var sourceKeys = []key[Source]{
 		read: to(func(s *Source) *[]string { return &s.Events }, listOf(filledText)),
 	}, {
 		path: "api_key", short: "STRIPE_API_KEY",
-		doc:  "Restricted Stripe key for looking up what an event leaves out.",
+		doc:  "Key for asking the sender (Stripe, a HubSpot private app, Paddle) for an address that the event leaves out.",
 		read: to(func(s *Source) *Secret { return &s.APIKey }, secret),
 	}, {
 		path: "api_url",
-		doc:  "Base address of the sender's API, where it is not the usual one.",
+		doc:  "Base address of the API that `api_key` is for, where it is not the usual one.",
 		read: to(func(s *Source) *string { return &s.APIURL }, safeBase),
+	}, {
+		path: "allow_unsigned",
+		doc:  "Whether `verify.kind: none` is meant: anybody could then invite anybody.",
+		read: to(func(s *Source) *bool { return &s.AllowUnsigned }, truth),
+	}, {
+		path: "allow_legacy",
+		doc:  "Whether the preset's older signatures, which carry no time, are taken too.",
+		read: to(func(s *Source) *bool { return &s.AllowLegacy }, truth),
+	}, {
+		path: "max_body",
+		doc:  "Largest webhook taken from this source. Unset or 0: the general `max_body`.",
+		read: to(func(s *Source) *int64 { return &s.MaxBody }, sizeOrZero(1<<10, 64<<20)),
+	}, {
+		path: "verify.kind",
+		doc:  "How the sender proves itself: `hmac`, `hash`, `token`, `path_token`, `none`, or `stripe`, as its preset has it. What is unset below `verify` is the preset's.",
+		read: to(func(s *Source) *string { return &s.Verify.Kind }, choice("hmac", "hash", "token", "path_token", unsigned, "stripe")),
+	}, {
+		path: "verify.header",
+		doc:  "Header that carries the signature or the token.",
+		read: to(func(s *Source) *string { return &s.Verify.Header }, text),
+	}, {
+		path: "verify.algorithm",
+		doc:  "Hash of the signature: `sha256` (usual), `sha1` or `sha512`.",
+		read: to(func(s *Source) *string { return &s.Verify.Algorithm }, choice("sha256", "sha1", "sha512")),
+	}, {
+		path: "verify.encoding",
+		doc:  "How the signature is written: `hex` (usual), `base64` or `base64url`.",
+		read: to(func(s *Source) *string { return &s.Verify.Encoding }, choice("hex", "base64", "base64url")),
+	}, {
+		path: "verify.prefix",
+		doc:  "What must stand before the signature or the token, such as `sha256=`. White space counts.",
+		read: to(func(s *Source) *string { return &s.Verify.Prefix }, rawText),
+	}, {
+		path: "verify.format",
+		doc:  "What the header holds: `single` (usual), the signature alone; `kv`, `t=…,v1=…`; `list`, `v1,… v1,…` as in Standard Webhooks.",
+		read: to(func(s *Source) *string { return &s.Verify.Format }, choice("single", "kv", "list")),
+	}, {
+		path: "verify.pair_sep",
+		doc:  "What parts the pairs of `kv` (usually a comma) or the entries of `list` (a space).",
+		read: to(func(s *Source) *string { return &s.Verify.PairSep }, rawText),
+	}, {
+		path: "verify.sig_key",
+		doc:  "Key of the signatures in `kv`, version of those in `list`.",
+		read: to(func(s *Source) *string { return &s.Verify.SigKey }, text),
+	}, {
+		path: "verify.ts_key",
+		doc:  "Key of the time in `kv`.",
+		read: to(func(s *Source) *string { return &s.Verify.TSKey }, text),
+	}, {
+		path: "verify.key_coding",
+		doc:  "How a secret becomes the key: `raw` (usual), `base64` or `hex`; one, or several that are tried in order.",
+		read: to(func(s *Source) *[]string { return &s.Verify.KeyCoding }, oneOrMoreWords(choice("raw", "base64", "hex"))),
+	}, {
+		path: "verify.key_prefix",
+		doc:  "What is taken off a secret before `base64` and `hex`, such as `whsec_`.",
+		read: to(func(s *Source) *string { return &s.Verify.KeyPrefix }, rawText),
+	}, {
+		path: "verify.signed",
+		doc:  "What was signed, of `{body}`, `{ts}`, `{method}`, `{url}`, `{secret}` and `{header:Name}`, such as `{ts}.{body}`. White space counts.",
+		read: to(func(s *Source) *string { return &s.Verify.Signed }, rawText),
+	}, {
+		path: "verify.ts_header",
+		doc:  "Header that carries the time.",
+		read: to(func(s *Source) *string { return &s.Verify.TSHeader }, text),
+	}, {
+		path: "verify.ts_unit",
+		doc:  "How the time is written: `s` (usual) or `ms` since 1970, or `rfc3339`.",
+		read: to(func(s *Source) *string { return &s.Verify.TSUnit }, choice("s", "ms", "rfc3339")),
+	}, {
+		path: "verify.tolerance",
+		doc:  "How far the signed time may be from ours, either way, from 1s on. Usually 5m.",
+		read: to(func(s *Source) *time.Duration { return &s.Verify.Tolerance }, tolerance),
+	}, {
+		path: "verify.url_decode",
+		doc:  "`hubspot` decodes the escapes in the URL that HubSpot decodes before it signs.",
+		read: to(func(s *Source) *string { return &s.Verify.URLDecode }, choice("hubspot")),
+	}, {
+		path: "verify.body_select",
+		doc:  "`first_array_element` where only the first of a batch is signed: the rest is dropped.",
+		read: to(func(s *Source) *string { return &s.Verify.BodySelect }, choice("first_array_element")),
+	}, {
+		path: "verify.only_if",
+		doc:  "`Header: value` that must hold for an older signature to be tried.",
+		read: to(func(s *Source) *string { return &s.Verify.OnlyIf }, text),
+	}, {
+		path: "handshake",
+		doc:  "How the sender tries the address before it sends events: `url_verification`, `challenge` or `webhook_id`.",
+		read: to(func(s *Source) *string { return &s.Handshake }, choice("url_verification", "challenge", "webhook_id")),
+	}, {
+		path: "body_field",
+		doc:  "Form field that holds the event as JSON.",
+		read: to(func(s *Source) *string { return &s.BodyField }, text),
+	}, {
+		path: "each",
+		doc:  "Expression for the list of events in one request, each of them `item`. Unset: the request is one event.",
+		read: to(func(s *Source) *string { return &s.Each }, text),
+	}, {
+		path: "ignore",
+		doc:  "Expression that is true for a sender's test or ping.",
+		read: to(func(s *Source) *string { return &s.Ignore }, text),
+	}, {
+		path: "when",
+		doc:  "Expression that is true if a customer came. Unset: always.",
+		read: to(func(s *Source) *string { return &s.When }, text),
+	}, {
+		path: "email",
+		doc:  "Expression for the address, or a list of them: the first that gives a usable one wins. A variable holds one.",
+		read: to(func(s *Source) *[]string { return &s.Email }, oneOrMore(filledText)),
+	}, {
+		path: "event_id",
+		doc:  "Expression for the sender's identity of the event.",
+		read: to(func(s *Source) *string { return &s.EventID }, text),
+	}, {
+		path: "type",
+		doc:  "Expression for the sender's word for what happened.",
+		read: to(func(s *Source) *string { return &s.Type }, text),
+	}, {
+		path: "name",
+		doc:  "Expression for the person's name.",
+		read: to(func(s *Source) *string { return &s.Name }, text),
+	}, {
+		path: "customer",
+		doc:  "Expression for the sender's id of the customer.",
+		read: to(func(s *Source) *string { return &s.Customer }, text),
+	}, {
+		path: "occurred_at",
+		doc:  "Expression for when it happened: seconds or milliseconds since 1970, or RFC 3339.",
+		read: to(func(s *Source) *string { return &s.OccurredAt }, text),
+	}, {
+		path: "livemode",
+		doc:  "Expression that is false for test data. Unset: all is live.",
+		read: to(func(s *Source) *string { return &s.Livemode }, text),
+	}, {
+		path: "accepted",
+		doc:  "Expression that is true if the event says that an invited person came in.",
+		read: to(func(s *Source) *string { return &s.Accepted }, text),
+	}, {
+		path: "attributes", file: true,
+		doc:  "Names of Retool user attributes, each with the expression that gives its value.",
+		read: to(func(s *Source) *map[string]string { return &s.Attributes }, texts),
+	}, {
+		path: "look_up",
+		doc:  "Whom to ask, with `api_key`, for the address of `customer` when the event carries none: `hubspot`, `paddle` or `stripe`.",
+		read: to(func(s *Source) *string { return &s.LookUp }, choice("hubspot", "paddle", "stripe")),
 	},
 }
 
@@ -211,13 +366,8 @@ func describe[T any](keys []key[T], prefix string, inEnv bool) []Key {
 	for i, k := range keys {
 		all[i] = Key{Path: prefix + k.path, Short: k.short, Default: k.def, Required: k.need != "", Doc: k.doc}
 		if inEnv {
-			all[i].Env = envName(prefix + k.path)
+			all[i].Env = k.env(prefix)
 		}
 	}
 	return all
-}
-
-// envName is the variable that wins over the file for the key at path.
-func envName(path string) string {
-	return "USHER_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(path))
 }

@@ -31,8 +31,9 @@ func (l *loader) report(ps ...Problem) {
 	}
 }
 
-func (l *loader) reported(path string) bool {
-	return slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Path == path })
+// reported says whether there is a problem with any of the paths.
+func (l *loader) reported(paths ...string) bool {
+	return slices.ContainsFunc(l.problems, func(p Problem) bool { return slices.Contains(paths, p.Path) })
 }
 
 // merge lays each layer over those before it. The paths are opaque to koanf:
@@ -74,21 +75,35 @@ func read[T any](l *loader, keys []key[T], prefix string, into *T) {
 		path := prefix + k.path
 		v, set := l.settings[path]
 		if !set {
-			if k.need != "" && !l.doc.broken {
-				l.report(l.cfg.Problem(path, "is missing", k.need))
-			}
 			continue
 		}
 		v = l.resolve(path, v)
+		l.settings[path] = v
 		l.mark(path, v)
 		switch {
-		case v.Shape == broken, k.need == "" && k.def == "" && v.Shape == scalar && v.Text == "":
-		case k.need != "" && v.isBlank():
+		case v.Shape == broken, k.need != "" && v.isBlank(), k.need == "" && k.def == "" && v.Shape == scalar && v.Text == "":
+			continue
+		}
+		for _, f := range k.read(into, v) {
+			l.report(l.cfg.Problem(path+f.at, f.what, f.mend))
+		}
+	}
+	demand(l, keys, prefix, into)
+}
+
+// demand reports the required keys that are missing or blank, after all that
+// are there have been read.
+func demand[T any](l *loader, keys []key[T], prefix string, got *T) {
+	for _, k := range keys {
+		if k.need == "" || k.unless != nil && k.unless(got) {
+			continue
+		}
+		path := prefix + k.path
+		switch v, set := l.settings[path]; {
+		case !set && !l.doc.broken:
+			l.report(l.cfg.Problem(path, "is missing", k.need))
+		case set && v.isBlank():
 			l.report(l.cfg.Problem(path, "is blank", cmp.Or(mendBlank(v), k.need)))
-		default:
-			for _, f := range k.read(into, v) {
-				l.report(l.cfg.Problem(path+f.at, f.what, f.mend))
-			}
 		}
 	}
 }
@@ -144,7 +159,9 @@ func (l *loader) sourceNames() []string {
 func sourceEnv(name string) []string {
 	var all []string
 	for _, k := range sourceKeys {
-		all = append(all, envName("sources."+name+"."+k.path))
+		if variable := k.env("sources." + name + "."); variable != "" {
+			all = append(all, variable)
+		}
 	}
 	return all
 }
@@ -202,12 +219,12 @@ func (l *loader) shorthands() map[string]value {
 func (l *loader) overrides() map[string]value {
 	layer := map[string]value{}
 	for _, k := range configKeys {
-		l.take(layer, k.path, envName(k.path))
+		l.take(layer, k.path, k.env(""))
 	}
 	for _, name := range l.sources {
 		for _, k := range sourceKeys {
-			path := "sources." + name + "." + k.path
-			l.take(layer, path, envName(path))
+			prefix := "sources." + name + "."
+			l.take(layer, prefix+k.path, k.env(prefix))
 		}
 	}
 	return layer
@@ -220,15 +237,31 @@ func (l *loader) check() {
 	}
 	for _, name := range l.sources {
 		l.checkSource("sources."+name, l.cfg.Sources[name])
+		l.checkLookUp(name, l.cfg.Sources[name])
 	}
 	l.report(l.env.unknown(l.variables(), l.doc.text)...)
 }
 
-// checkSource sees to it that what an event leaves out can be looked up.
+// checkSource sees to it that something tells what sender it is, and that
+// nobody takes unsigned requests by a slip.
 func (l *loader) checkSource(path string, s Source) {
+	if s.Preset == "" && s.Verify.Kind == "" && !l.doc.broken && !l.reported(path+".preset", path+".verify", path+".verify.kind") {
+		l.report(l.cfg.Problem(path+".preset", "is missing", "name one (usher presets lists them), or describe the sender by verify"))
+	}
+	if s.Verify.Kind == unsigned && !s.AllowUnsigned && !l.reported(path+".allow_unsigned") {
+		l.report(l.cfg.Problem(path+".verify.kind", "would take anything that anybody sends",
+			"set allow_unsigned: true if that is meant, or use kind: path_token"))
+	}
+}
+
+// checkLookUp sees to it that what an event of Stripe leaves out can be looked
+// up.
+func (l *loader) checkLookUp(name string, s Source) {
 	const bare = "customer.subscription.created"
+	path := "sources." + name
+	isStripe := s.Preset == "stripe" || s.Preset == "" && name == stripeSource
 	i := slices.Index(s.Events, bare)
-	if i < 0 || !s.APIKey.IsBlank() || l.reported(path+".api_key") {
+	if !isStripe || i < 0 || !s.APIKey.IsBlank() || l.reported(path+".api_key") {
 		return
 	}
 	at := fmt.Sprintf("%s.events[%d]", path, i)
@@ -243,7 +276,7 @@ func (l *loader) checkSource(path string, s Source) {
 func (l *loader) variables() []string {
 	var all []string
 	for _, k := range configKeys {
-		all = append(all, envName(k.path))
+		all = append(all, k.env(""))
 		if k.short != "" {
 			all = append(all, k.short)
 		}

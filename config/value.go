@@ -97,6 +97,17 @@ func text(v value) (string, []fault) {
 	return strings.TrimSpace(v.Text), nil
 }
 
+// rawText keeps white space: a separator may be a space.
+func rawText(v value) (string, []fault) {
+	switch v.Shape {
+	case scalar:
+		return v.Text, nil
+	case group:
+		return "", faulty(v.describe()+", wants text", "put quotes around a text that begins with {")
+	}
+	return "", wants(v, "text")
+}
+
 func filledText(v value) (string, []fault) {
 	got, faults := text(v)
 	if faults == nil && got == "" {
@@ -121,6 +132,16 @@ func mendBlank(v value) string {
 		return ""
 	}
 	return "set " + strings.Join(v.Vars, " and ")
+}
+
+// presetName understands the name of a preset. Which ones there are is for
+// package webhook to say.
+func presetName(v value) (string, []fault) {
+	got, faults := text(v)
+	if faults == nil && !sourceName.MatchString(got) {
+		return "", faulty("is not the name of a preset", "usher presets lists them")
+	}
+	return got, faults
 }
 
 // longSecret refuses a secret that could be guessed.
@@ -189,6 +210,15 @@ func duration(least, most time.Duration) parser[time.Duration] {
 	}
 }
 
+// tolerance understands a time that is not zero, which people write to switch
+// a check off.
+func tolerance(v value) (time.Duration, []fault) {
+	if d, err := time.ParseDuration(strings.TrimSpace(v.Text)); v.Shape == scalar && err == nil && d == 0 {
+		return 0, faulty("is zero, which would not switch the check off but refuse everything", "remove it, or write a time such as 5m")
+	}
+	return duration(time.Second, 876000*time.Hour)(v)
+}
+
 // size understands a count of bytes: 1048576, 512KiB, 1MiB.
 func size(least, most int64) parser[int64] {
 	return func(v value) (int64, []fault) {
@@ -203,6 +233,16 @@ func size(least, most int64) parser[int64] {
 			return 0, wants(v, fmt.Sprintf("a size such as 512KiB, 1MiB or 1048576, from %d to %d bytes", least, most))
 		}
 		return n * unit, nil
+	}
+}
+
+// sizeOrZero is a size that may also be 0, for the one that holds elsewhere.
+func sizeOrZero(least, most int64) parser[int64] {
+	return func(v value) (int64, []fault) {
+		if v.Shape == scalar && strings.TrimSpace(v.Text) == "0" {
+			return 0, nil
+		}
+		return size(least, most)(v)
 	}
 }
 
@@ -225,6 +265,34 @@ func listOf[V any](item parser[V]) parser[[]V] {
 			faults = append(faults, below(v.sub(i), wrong)...)
 		}
 		return got, faults
+	}
+}
+
+// oneOrMore understands a list with something in it, and takes a scalar whole
+// as a list of one: an expression may hold commas, in a variable too.
+func oneOrMore[V any](item parser[V]) parser[[]V] {
+	return func(v value) ([]V, []fault) {
+		switch {
+		case v.Shape == scalar:
+			one, wrong := item(v)
+			return []V{one}, wrong
+		case v.Shape != list:
+			return nil, wants(v, "text, or a list such as [a, b]")
+		case len(v.Items) == 0:
+			return nil, faulty("is an empty list", "name at least one, or remove it")
+		}
+		return listOf(item)(v)
+	}
+}
+
+// oneOrMoreWords is oneOrMore for words, which hold no commas: in a variable
+// commas part them.
+func oneOrMoreWords(item parser[string]) parser[[]string] {
+	return func(v value) ([]string, []fault) {
+		if v.Shape == scalar && v.Split {
+			v = split(v)
+		}
+		return oneOrMore(item)(v)
 	}
 }
 
