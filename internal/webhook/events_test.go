@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"encoding/json"
 	"flag"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // eventsOf signs a body as Stripe does, verifies it, and takes its events.
 func eventsOf(t testing.TB, source *webhook.Source, body []byte) []webhook.Event {
 	t.Helper()
-	verified, err := source.Verify(signedAt, webhooktest.SignStripe(body, secret, signedAt), body)
+	verified, err := source.Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: webhooktest.SignStripe(body, secret, signedAt), Body: body})
 	if err != nil {
 		t.Fatal(err)
 	}

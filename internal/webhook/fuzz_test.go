@@ -93,17 +93,17 @@ func FuzzVerify(f *testing.F) {
 	f.Add("T=1700000000,V1=00", []byte("."), uint(1<<20))
 	source := newStripe(f, webhook.StripeConfig{Secrets: []string{rolled, secret}})
 	f.Fuzz(func(t *testing.T, header string, body []byte, flip uint) {
-		if _, err := source.Verify(signedAt, http.Header{"Stripe-Signature": {header}}, body); err == nil {
+		if _, err := source.Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: http.Header{"Stripe-Signature": {header}}, Body: body}); err == nil {
 			t.Fatalf("the made up header %q verifies", header)
 		}
 		signed := webhooktest.SignStripe(body, secret, signedAt)
-		if _, err := source.Verify(signedAt, signed, body); err != nil {
+		if _, err := source.Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: signed, Body: body}); err != nil {
 			t.Fatalf("a signed body does not verify: %v", err)
 		}
 		flipped := append([]byte(nil), body...)
 		if len(flipped) > 0 {
 			flipped[flip/8%uint(len(flipped))] ^= 1 << (flip % 8)
-			if _, err := source.Verify(signedAt, signed, flipped); err == nil {
+			if _, err := source.Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: signed, Body: flipped}); err == nil {
 				t.Fatal("a body with a flipped bit verifies")
 			}
 		}
@@ -114,7 +114,7 @@ func FuzzVerify(f *testing.F) {
 		if strings.EqualFold(string(bent), good) {
 			return
 		}
-		if _, err := source.Verify(signedAt, http.Header{"Stripe-Signature": {string(bent)}}, body); err == nil {
+		if _, err := source.Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: http.Header{"Stripe-Signature": {string(bent)}}, Body: body}); err == nil {
 			t.Fatalf("the header %q verifies with a flipped bit: %q", good, bent)
 		}
 	})

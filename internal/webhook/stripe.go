@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +23,8 @@ import (
 // StripeConfig is what a Stripe source may be told.
 type StripeConfig struct {
 	Secrets []string // signing secrets, whsec_…; several while one is rolled
+	// Tolerance is how far the signed time may be from our clock, DefaultTolerance by default.
+	Tolerance time.Duration
 	// NoPaymentRequired is the outcome of a checkout that is complete without a payment: a trial, a set-up,
 	// a discount of all. Invite by default.
 	NoPaymentRequired access.Outcome
@@ -31,18 +36,49 @@ type StripeConfig struct {
 	SubscriptionCreated bool
 }
 
-// NewStripe makes a source that Stripe sends to. A blank secret is refused: stripe-go v76 accepts what an
-// attacker signed with an empty key.
+// NewStripe makes a source that Stripe sends to.
 func NewStripe(name string, cfg StripeConfig) (*Source, error) {
-	secrets, err := usable(cfg.Secrets)
+	row := Row{Verify: Verify{Kind: kindStripe, Tolerance: cfg.Tolerance}}
+	s, err := New(Config{Name: name, Row: row, Secrets: cfg.Secrets, LookUp: cfg.LookUp, RequireLivemode: cfg.RequireLivemode, Stripe: cfg})
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", name, err)
 	}
-	if cfg.NoPaymentRequired == "" {
-		cfg.NoPaymentRequired = access.Invite
-	}
+	return s, nil
+}
+
+// newStripe makes the one source whose signature and events are read by code: stripe-go knows its signatures,
+// and a checkout's state decides more than an expression should. What an operator may add are expressions for
+// the address, the name, the customer, attributes, and a when beside Stripe's own.
+func newStripe(s *Source, c Config, m *mistakes) (*Source, error) {
+	cfg := c.Stripe
 	cfg.Secrets = nil // the Source has its own
-	return &Source{name: name, secrets: secrets, stripe: cfg}, nil
+	cfg.LookUp, cfg.RequireLivemode = c.LookUp, c.RequireLivemode
+	cfg.NoPaymentRequired = cmp.Or(cfg.NoPaymentRequired, access.Invite)
+	cfg.Tolerance = cmp.Or(c.Row.Verify.Tolerance, cfg.Tolerance, DefaultTolerance)
+	s.stripe, s.secrets = &cfg, slices.Clone(c.Secrets)
+	if len(c.Secrets) == 0 {
+		m.add("secrets", "is missing: anybody could send events", "set the signing secret of Stripe's endpoint")
+	}
+	for i, secret := range c.Secrets {
+		// stripe-go v76 accepts what an attacker signed with an empty key.
+		if isBlank(secret, "whsec_") {
+			m.add(fmt.Sprintf("secrets[%d]", i), "is blank: anybody could sign with it", "set the signing secret of Stripe's endpoint")
+		}
+	}
+	only := Verify{Kind: kindStripe, Tolerance: c.Row.Verify.Tolerance}
+	if !reflect.DeepEqual(c.Row.Verify, only) {
+		m.add("verify", "is stripe-go's for the preset stripe", "set nothing of it but tolerance")
+	}
+	for name, set := range map[string]string{"each": c.Row.Each, "event_id": c.Row.EventID, "type": c.Row.Type, "ignore": c.Row.Ignore,
+		"livemode": c.Row.Livemode, "accepted": c.Row.Accepted, "occurred_at": c.Row.OccurredAt, "body_field": c.Row.BodyField, "handshake": c.Row.Handshake} {
+		if set != "" {
+			m.add(name, "is read by code for the preset stripe", "remove it, or describe the source without the preset")
+		}
+	}
+	var headers, query []string
+	s.reader, headers, query = newReader(c.Row, &scheme{kind: kindStripe}, m)
+	s.keep(append(headers, stripeHeader), query)
+	return s.unless(m)
 }
 
 const (
@@ -66,8 +102,11 @@ func (s *Source) verifyStripe(now time.Time, header http.Header, body []byte) (b
 		return "", err
 	}
 	for i, secret := range s.secrets {
+		if isBlank(secret, "") {
+			continue
+		}
 		if err = stripehook.ValidatePayloadIgnoringTolerance(body, signature, secret); err == nil {
-			return fmt.Sprintf("secrets[%d]", i), within(now, signed)
+			return fmt.Sprintf("secrets[%d]", i), within(now, signed, s.stripe.Tolerance)
 		}
 		if !errors.Is(err, stripehook.ErrNoValidSignature) {
 			return "", &Rejection{Rule: "bad_header", Detail: stripeHeader + " cannot be read"}
@@ -94,18 +133,6 @@ func stripeTime(signature string) (time.Time, error) {
 	return time.Unix(seconds, 0), nil
 }
 
-// within refuses a signed time more than the Tolerance before or after now.
-func within(now, signed time.Time) error {
-	switch off := now.Sub(signed); {
-	case off > Tolerance:
-		return &Rejection{Rule: "too_old", Detail: fmt.Sprintf("signed more than %s ago", Tolerance)}
-	case off < -Tolerance:
-		return &Rejection{Rule: "in_the_future", Detail: fmt.Sprintf("signed more than %s ahead of our clock", Tolerance)}
-	default:
-		return nil
-	}
-}
-
 // The event types that a Stripe source handles.
 const (
 	CheckoutCompleted      = "checkout.session.completed"
@@ -128,8 +155,47 @@ type stripeEnvelope struct {
 	} `json:"data"`
 }
 
-// stripeEvent normalises one Stripe event. https://docs.stripe.com/api/events/object
-func (s *Source) stripeEvent(body []byte) Event {
+// stripePaths are where a Stripe event may carry an address.
+var stripePaths = []string{"data.object.customer_details.email", "data.object.customer_email"}
+
+// stripeEvent reads one Stripe event, then by the operator's own expressions where there are any.
+func (s *Source) stripeEvent(v Verified, show func(Step)) Event {
+	event := s.readStripe(v.body)
+	if show != nil {
+		show(Step{Item: -1, Field: "email", Expression: "Stripe's own: " + strings.Join(stripePaths, " or "), Value: event.Email})
+	}
+	if event.Preliminary.Outcome == access.Skip {
+		return event
+	}
+	s.refine(&event, v, show)
+	if event.Email == "" && event.Preliminary.Outcome != access.Skip {
+		event.Tried = slices.Concat(stripePaths, event.Tried)
+		event.LookUp = s.stripe.LookUp && event.Customer != ""
+	}
+	return event
+}
+
+// refine lays what the operator's expressions give over what Stripe's event says.
+func (s *Source) refine(e *Event, v Verified, show func(Step)) {
+	if s.reader.isEmpty() {
+		return
+	}
+	events := s.events(v, show)
+	if len(events) != 1 || events[0].Preliminary.Reason == ReasonMalformed {
+		return
+	}
+	own := events[0]
+	overlay(&e.Email, own.Email)
+	overlay(&e.Name, own.Name)
+	overlay(&e.Customer, own.Customer)
+	e.Attributes, e.Tried = own.Attributes, own.Tried
+	if own.Preliminary.Outcome != "" {
+		e.Preliminary = own.Preliminary
+	}
+}
+
+// readStripe normalises one Stripe event. https://docs.stripe.com/api/events/object
+func (s *Source) readStripe(body []byte) Event {
 	var envelope stripeEnvelope
 	if err := json.Unmarshal(body, &envelope); err != nil {
 		return s.malformed(body, "the body is not the JSON of an event: "+shape(err))
@@ -154,7 +220,6 @@ func (s *Source) stripeEvent(body []byte) Event {
 	if s.stripe.RequireLivemode && !event.Livemode {
 		return event.skip(ReasonTestMode, "This is an event of Stripe's test mode, and require_livemode is on.")
 	}
-	event.LookUp = s.stripe.LookUp && event.Email == "" && event.Customer != "" && event.Preliminary.Outcome != access.Skip
 	return event
 }
 
@@ -178,11 +243,6 @@ func (s *Source) malformed(body []byte, why string) Event {
 	hash := sha256.Sum256(body)
 	event := Event{Event: access.Event{Source: s.name, ID: "body:" + hex.EncodeToString(hash[:]), Type: "malformed"}}
 	return event.skip(ReasonMalformed, "This was signed by the sender, but "+why+".")
-}
-
-func (e Event) skip(reason access.Reason, sentence string) Event {
-	e.Preliminary = Preliminary{Outcome: access.Skip, Reason: reason, Sentence: sentence}
-	return e
 }
 
 // shape tells what is wrong with JSON without telling its content.

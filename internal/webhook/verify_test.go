@@ -133,7 +133,7 @@ func TestVerifyOtherPeoplesVectors(t *testing.T) {
 					header = webhooktest.SignStripe(body, "", now)
 				}
 				source := newStripe(t, webhook.StripeConfig{Secrets: []string{v.Secret + strings.TrimPrefix(tt.secret, v.Secret)}})
-				_, err := source.Verify(now.Add(tt.clock), header, body)
+				_, err := source.Verify(now.Add(tt.clock), webhook.Request{Method: http.MethodPost, Header: header, Body: body})
 				wantRule(t, err, tt.rule)
 			})
 		}
@@ -200,7 +200,7 @@ func TestVerifyHeader(t *testing.T) {
 				header.Add("Stripe-Signature", value)
 			}
 			source := newStripe(t, webhook.StripeConfig{Secrets: tt.secrets})
-			verified, err := source.Verify(signedAt, header, body)
+			verified, err := source.Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: header, Body: body})
 			wantRule(t, err, tt.rule)
 			if verified.By() != tt.by {
 				t.Errorf("by %q, wants %q", verified.By(), tt.by)
@@ -238,7 +238,7 @@ func TestVerifyExtremeTimes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			at := time.Unix(tt.seconds, 0)
 			header := http.Header{"Stripe-Signature": {signature(body, secret, at)}}
-			_, err := newStripe(t, webhook.StripeConfig{}).Verify(signedAt, header, body)
+			_, err := newStripe(t, webhook.StripeConfig{}).Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: header, Body: body})
 			wantRule(t, err, tt.rule)
 		})
 	}
@@ -248,7 +248,7 @@ func TestVerifiedTellsWhatWasVerified(t *testing.T) {
 	body := []byte("not even JSON \x00\xff")
 	source := newStripe(t, webhook.StripeConfig{})
 	now := signedAt.Add(time.Second)
-	verified, err := source.Verify(now, webhooktest.SignStripe(body, secret, signedAt), body)
+	verified, err := source.Verify(now, webhook.Request{Method: http.MethodPost, Header: webhooktest.SignStripe(body, secret, signedAt), Body: body})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,11 +265,12 @@ func TestNewStripeRefusesBlankSecrets(t *testing.T) {
 	}{
 		{name: "one secret", secrets: []string{secret}},
 		{name: "two secrets", secrets: []string{secret, rolled}},
-		{name: "no list", want: "there is no secret"},
-		{name: "an empty list", secrets: []string{}, want: "there is no secret"},
-		{name: "an empty secret", secrets: []string{""}, want: "secrets[0] is blank"},
-		{name: "a secret of white space", secrets: []string{" \t\r\n"}, want: "secrets[0] is blank"},
-		{name: "a blank secret behind a good one", secrets: []string{secret, ""}, want: "secrets[1] is blank"},
+		{name: "no list", want: "secrets: is missing"},
+		{name: "an empty list", secrets: []string{}, want: "secrets: is missing"},
+		{name: "an empty secret", secrets: []string{""}, want: "secrets[0]: is blank"},
+		{name: "a secret of white space", secrets: []string{" \t\r\n"}, want: "secrets[0]: is blank"},
+		{name: "a prefix alone", secrets: []string{"whsec_"}, want: "secrets[0]: is blank"},
+		{name: "a blank secret behind a good one", secrets: []string{secret, ""}, want: "secrets[1]: is blank"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -296,9 +297,9 @@ func TestNewStripeKeepsItsOwnSecrets(t *testing.T) {
 	source := newStripe(t, webhook.StripeConfig{Secrets: secrets})
 	secrets[0] = ""
 	body := []byte(`{}`)
-	_, err := source.Verify(signedAt, webhooktest.SignStripe(body, "", signedAt), body)
+	_, err := source.Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: webhooktest.SignStripe(body, "", signedAt), Body: body})
 	wantRule(t, err, "no_match")
-	_, err = source.Verify(signedAt, webhooktest.SignStripe(body, secret, signedAt), body)
+	_, err = source.Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: webhooktest.SignStripe(body, secret, signedAt), Body: body})
 	wantRule(t, err, "")
 }
 
@@ -318,7 +319,7 @@ func BenchmarkVerify(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := source.Verify(signedAt, header, body); err != nil {
+		if _, err := source.Verify(signedAt, webhook.Request{Method: http.MethodPost, Header: header, Body: body}); err != nil {
 			b.Fatal(err)
 		}
 	}

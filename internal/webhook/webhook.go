@@ -1,39 +1,28 @@
 // Package webhook answers two questions about a request: is it authentic, and which events does it carry?
 //
 // The first is Source.Verify, before anything of the body is parsed; the second is Source.Events, which takes
-// a Verified and so cannot be asked of a request that was not verified.
+// a Verified and so cannot be asked of a request that was not verified. How a sender signs and where its
+// events carry an address is data: a Row, of which presets.yaml holds one for each well-known sender.
 package webhook
 
 import (
-	"errors"
-	"fmt"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/usher-dev/usher/internal/access"
 )
 
-// Tolerance is how far a signed timestamp may be from our clock, either way.
-// https://docs.stripe.com/webhooks#replay-attacks and Standard Webhooks 1.0.0 both take five minutes.
-const Tolerance = 5 * time.Minute
-
-// A Source is one configured sender. It is immutable and safe for concurrent use.
-type Source struct {
-	name    string
-	secrets []string
-	stripe  StripeConfig
+// A Request is what of an HTTP request matters here.
+type Request struct {
+	Method string
+	Query  string // raw, without the question mark
+	Token  string // the segment of the path behind the source's name, "" when there is none
+	Header http.Header
+	Body   []byte
 }
-
-// Name is the source's name in the configuration and in its path.
-func (s *Source) Name() string { return s.name }
-
-// String is the name: what else a Source has is secret.
-func (s *Source) String() string { return s.name }
-
-// GoString is String, so that %#v tells no more than %v.
-func (s *Source) GoString() string { return s.name }
 
 // A Rejection is why a request is not authentic. It is for our log only: the sender is always told the same.
 type Rejection struct {
@@ -43,12 +32,21 @@ type Rejection struct {
 
 func (r *Rejection) Error() string { return r.Rule + ": " + r.Detail }
 
+// Kept is what of a request beside its body goes into the ledger: what proves it, and what the source's
+// expressions read. Never a token, Authorization or a cookie.
+type Kept struct {
+	Method  string            `json:"method,omitempty"` // where it is not POST
+	Headers map[string]string `json:"headers,omitempty"`
+	Query   map[string]string `json:"query,omitempty"`
+}
+
 // Verified is a request's body that its sender provably sent. Only Verify and FromLedger make one.
 type Verified struct {
 	source     string
 	body       []byte
 	receivedAt time.Time
 	by         string
+	kept       Kept
 }
 
 // Source names the source that verified the request.
@@ -63,13 +61,28 @@ func (v Verified) ReceivedAt() time.Time { return v.receivedAt }
 // By says which secret matched, by its place in the configuration: "secrets[1]".
 func (v Verified) By() string { return v.by }
 
-// FromLedger is the other door to a Verified: nothing enters the ledger unverified, so what comes out of it
-// was. Only the decide stage may call it; a test at the root holds that.
-func FromLedger(source string, body []byte, receivedAt time.Time, by string) Verified {
-	return Verified{source: source, body: body, receivedAt: receivedAt, by: by}
+// Kept is what else of the request is worth keeping.
+func (v Verified) Kept() Kept { return v.kept }
+
+// Request is Kept as the ledger stores it.
+func (v Verified) Request() string {
+	text, err := json.Marshal(v.kept)
+	if err != nil {
+		return "{}" // cannot be: text to text
+	}
+	return string(text)
 }
 
-// Reasons, beside those of access, for which the sender's own words already decide an event.
+// FromLedger is the other door to a Verified: nothing enters the ledger unverified, so what comes out of it
+// was. Request is what Verified.Request gave. Only the decide stage may call it; a test at the root holds that.
+func FromLedger(source string, body []byte, receivedAt time.Time, by, request string) Verified {
+	v := Verified{source: source, body: body, receivedAt: receivedAt, by: by}
+	_ = json.Unmarshal([]byte(request), &v.kept) // what cannot be read is not there
+	return v
+}
+
+// Reasons, beside those of access, for which the sender's own words already decide an event. They are stored
+// in the ledger and counted: never rename one.
 const (
 	ReasonTypeNotHandled    access.Reason = "type_not_handled"
 	ReasonThinEvent         access.Reason = "thin_event"
@@ -78,6 +91,10 @@ const (
 	ReasonPaymentFailed     access.Reason = "payment_failed"
 	ReasonNoPaymentRequired access.Reason = "no_payment_required"
 	ReasonTestMode          access.Reason = "test_mode"
+	ReasonTestEvent         access.Reason = "test_event"       // a sender's test or ping
+	ReasonNotACustomer      access.Reason = "not_a_customer"   // the source's when is false
+	ReasonExpression        access.Reason = "expression_error" // one of the source's expressions could not be worked out
+	ReasonAccepted          access.Reason = "accepted"         // an invited person came in
 )
 
 // An Event is one thing a sender told us, normalised.
@@ -89,6 +106,16 @@ type Event struct {
 	Preliminary Preliminary
 	// LookUp means that the event names a customer but not the address, which must be asked for.
 	LookUp bool
+	// Tried are the places where an address was looked for, when there is none.
+	Tried []string
+	// Accepted means that the person with this address has come in.
+	Accepted bool
+	// Fingerprint is a hash of what the event says: the same for an event that is sent again, another where
+	// a sender uses one identity twice.
+	Fingerprint string
+	// BodyKey is set where ID is not inside what was signed: the hash of that is then an identity too, so
+	// that nobody makes one event into two by sending it again under another ID.
+	BodyKey string
 }
 
 // A Preliminary is a decision made before the access rules are asked.
@@ -98,44 +125,17 @@ type Preliminary struct {
 	Sentence string
 }
 
-// Verify checks that a request was sent by the source, with one of its secrets, within the Tolerance of now.
-// The error is a *Rejection.
-func (s *Source) Verify(now time.Time, header http.Header, body []byte) (Verified, error) {
-	by, err := s.verifyStripe(now, header, body)
+func (e Event) skip(reason access.Reason, sentence string) Event {
+	e.Preliminary = Preliminary{Outcome: access.Skip, Reason: reason, Sentence: sentence}
+	return e
+}
+
+// fingerprint hashes the normalised event. It is no secret and no proof: 128 bits tell events apart.
+func (e Event) fingerprint() string {
+	text, err := json.Marshal(e.Event)
 	if err != nil {
-		return Verified{}, err
+		return "" // cannot be: texts, numbers and maps of texts
 	}
-	return Verified{source: s.name, body: body, receivedAt: now, by: by}, nil
-}
-
-// Events takes the events out of what was verified. It never fails: a body that cannot be read is an event
-// too, skipped as malformed, so that nothing is lost from sight.
-func (s *Source) Events(v Verified) []Event {
-	return []Event{s.stripeEvent(v.body)}
-}
-
-// one returns a header that must stand in the request exactly once.
-func one(header http.Header, name string) (string, error) {
-	switch values := header.Values(name); {
-	case len(values) == 0 || strings.TrimSpace(values[0]) == "":
-		return "", &Rejection{Rule: "no_signature", Detail: "the header " + name + " is missing or blank"}
-	case len(values) > 1:
-		return "", &Rejection{Rule: "repeated_header", Detail: fmt.Sprintf("the header %s stands %d times", name, len(values))}
-	default:
-		return values[0], nil
-	}
-}
-
-// usable refuses blank secrets, as with an empty key anybody could sign. It returns a copy, so that nobody
-// can blank one later.
-func usable(secrets []string) ([]string, error) {
-	for i, s := range secrets {
-		if strings.TrimSpace(s) == "" {
-			return nil, fmt.Errorf("secrets[%d] is blank: anybody could sign with it", i)
-		}
-	}
-	if len(secrets) == 0 {
-		return nil, errors.New("there is no secret: anybody could send events")
-	}
-	return slices.Clone(secrets), nil
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
 }

@@ -1,0 +1,307 @@
+package webhook
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/usher-dev/usher/internal/access"
+	"github.com/usher-dev/usher/internal/expression"
+)
+
+// A reader takes the events out of what a source sent, by the expressions of its row.
+type reader struct {
+	bodyField                                 string
+	each, ignore, when, livemode, accepted    *expression.Expression
+	eventID, kind, name, customer, occurredAt *expression.Expression
+	email                                     []*expression.Expression
+	attributes                                []namedExpression
+	// idIsSigned says that nobody but the sender can have chosen the event's identity.
+	idIsSigned bool
+}
+
+// isEmpty reports whether no expression is there.
+func (r *reader) isEmpty() bool {
+	return r.when == nil && r.name == nil && r.customer == nil && len(r.email) == 0 && len(r.attributes) == 0
+}
+
+type namedExpression struct {
+	name  string
+	value *expression.Expression
+}
+
+// newReader compiles a row. It also returns which headers and query parameters the expressions read.
+func newReader(row Row, s *scheme, m *mistakes) (r *reader, headers, query []string) {
+	c := &compiler{mistakes: m, headers: map[string]bool{}, query: map[string]bool{}}
+	r = &reader{bodyField: row.BodyField, eventID: c.scalar("event_id", row.EventID)}
+	r.idIsSigned = s.vouchesFor(c)
+	r.each = c.compile("each", row.Each)
+	if r.each != nil {
+		if kind := r.each.Type().Kind(); kind != reflect.Interface && kind != reflect.Slice {
+			m.add("each", "this does not give a list", "name the list of events, such as body or body.items")
+		}
+	}
+	r.ignore, r.when = c.truth("ignore", row.Ignore), c.truth("when", row.When)
+	r.livemode, r.accepted = c.truth("livemode", row.Livemode), c.truth("accepted", row.Accepted)
+	r.kind, r.name, r.customer = c.scalar("type", row.Type), c.scalar("name", row.Name), c.scalar("customer", row.Customer)
+	r.occurredAt = c.scalar("occurred_at", row.OccurredAt)
+	for i, source := range row.Email {
+		if compiled := c.compile(fmt.Sprintf("email[%d]", i), source); compiled != nil {
+			r.email = append(r.email, compiled)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(row.Attributes)) {
+		if compiled := c.scalar("attributes."+name, row.Attributes[name]); compiled != nil {
+			r.attributes = append(r.attributes, namedExpression{name, compiled})
+		}
+	}
+	return r, slices.Sorted(maps.Keys(c.headers)), slices.Sorted(maps.Keys(c.query))
+}
+
+// vouchesFor reports whether everything that was read so far is inside what the scheme signs. Who sends a
+// token with the request could write anything in it: there, everything is as good as the token.
+func (s *scheme) vouchesFor(c *compiler) bool {
+	if s.kind != kindHMAC && s.kind != kindHash {
+		return true
+	}
+	for name := range c.headers {
+		if !slices.ContainsFunc(s.template, func(p part) bool { return p.kind == isHeader && strings.EqualFold(p.header, name) }) {
+			return false
+		}
+	}
+	return len(c.query) == 0 || slices.ContainsFunc(s.template, func(p part) bool { return p.kind == isURL })
+}
+
+// A Step is one thing that was worked out on the way from a body to its events, for people to see.
+type Step struct {
+	Item       int    // of each, counted from 0; -1 without
+	Field      string // "when", "email[1]" …
+	Expression string
+	Value      any
+	Err        error
+}
+
+// A reading is one delivery being read.
+type reading struct {
+	*reader
+	source  *Source
+	raw     []byte
+	kept    Kept
+	machine expression.Machine
+	env     Environment
+	item    int
+	show    func(Step) // nil: nobody looks
+}
+
+// events reads a delivery. A body that cannot be read is an event too.
+func (s *Source) events(v Verified, show func(Step)) []Event {
+	kept := v.Kept()
+	r := &reading{reader: s.reader, source: s, raw: v.body, kept: kept, show: show, item: -1}
+	body, form, err := decodeBody(kept.Headers["Content-Type"], v.body, s.reader.bodyField)
+	if err != nil {
+		return []Event{s.malformed(v.body, "the body cannot be read: "+err.Error())}
+	}
+	r.env = Environment{Steps: expression.NewSteps(), Body: body, Form: form, Headers: kept.Headers, Query: kept.Query}
+	if r.each == nil {
+		return []Event{r.event()}
+	}
+	items, err := r.items()
+	if err != nil {
+		return []Event{s.malformed(v.body, err.Error())}
+	}
+	events := make([]Event, 0, len(items))
+	for i, item := range items {
+		r.env.Steps, r.env.Item, r.item = expression.NewSteps(), item, i
+		events = append(events, r.event())
+	}
+	return events
+}
+
+// items is the list of events. A single one without its list is a list of one.
+func (r *reading) items() ([]any, error) {
+	value, err := r.run("each", r.each)
+	list, isList := value.([]any)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("each cannot be worked out: %w", err)
+	case value == nil:
+		return nil, errors.New("each gives nothing")
+	case !isList:
+		return []any{value}, nil
+	case len(list) == 0:
+		return nil, errors.New("each gives an empty list")
+	case len(list) > maxEvents:
+		return nil, fmt.Errorf("each gives more than %d events", maxEvents)
+	}
+	return list, nil
+}
+
+// event normalises what is in the environment.
+func (r *reading) event() Event {
+	e := Event{Event: access.Event{Source: r.source.name, Type: r.text("type", r.kind), Name: r.text("name", r.name), Customer: r.text("customer", r.customer)}}
+	if e.Type == "" {
+		e.Type = "event"
+	}
+	e.OccurredAt = r.moment()
+	for _, a := range r.attributes {
+		if value := r.text("attributes."+a.name, a.value); value != "" {
+			if e.Attributes == nil {
+				e.Attributes = make(map[string]string, len(r.attributes))
+			}
+			e.Attributes[a.name] = value
+		}
+	}
+	e.Email, e.Tried = r.address()
+	r.identify(&e)
+	r.judge(&e)
+	e.LookUp = r.source.lookUp && e.Email == "" && e.Customer != "" && e.Preliminary.Outcome != access.Skip
+	return e
+}
+
+// judge says what the sender's own words decide.
+func (r *reading) judge(e *Event) {
+	var failed error
+	truth := func(field string, x *expression.Expression, unset bool) bool {
+		if x == nil {
+			return unset
+		}
+		value, err := r.run(field, x)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", field, err))
+		}
+		return value == true
+	}
+	ignore, accepted := truth("ignore", r.ignore, false), truth("accepted", r.accepted, false)
+	live, when := truth("livemode", r.livemode, true), truth("when", r.when, true)
+	e.Livemode = live
+	switch {
+	case ignore:
+		*e = e.skip(ReasonTestEvent, "This is the sender's test or ping: nobody is invited.")
+	case accepted:
+		e.Accepted = true
+		*e = e.skip(ReasonAccepted, "This person has come in.")
+	case failed != nil:
+		e.Preliminary = Preliminary{access.Hold, ReasonExpression,
+			"An expression of this source could not be worked out (" + strings.ReplaceAll(failed.Error(), "\n", "; ") + "): a person must decide."}
+	case !when:
+		*e = e.skip(ReasonNotACustomer, "This source's when says that no customer came.")
+	case !live && r.source.requireLivemode:
+		*e = e.skip(ReasonTestMode, "This is an event of the sender's test mode, and require_livemode is on.")
+	}
+}
+
+// address returns the first usable address of the candidates, else the first that is at least something, so
+// that its fault is told; and what was tried when there is nothing.
+func (r *reading) address() (email string, tried []string) {
+	for i, candidate := range r.email {
+		tried = append(tried, candidate.String())
+		value, err := r.run(fmt.Sprintf("email[%d]", i), candidate)
+		if err != nil {
+			continue
+		}
+		for _, text := range texts(value) {
+			if _, err := access.ParseAddress(text); err == nil {
+				return text, nil
+			}
+			if email == "" {
+				email = text
+			}
+		}
+	}
+	if email != "" {
+		return email, nil
+	}
+	return "", tried
+}
+
+// texts are the texts of a value or of a list of values, without blank ones.
+func texts(value any) (found []string) {
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	for _, one := range list {
+		if text, present, err := expression.Text(one); present && err == nil && strings.TrimSpace(text) != "" {
+			found = append(found, clean(strings.TrimSpace(text)))
+		}
+	}
+	return found
+}
+
+// maxID bounds an identity: a longer one is no identity but content.
+const maxID = 255
+
+// identify gives the event its identity: the sender's, and where a stranger could have chosen that or there
+// is none, also the hash of what was signed.
+func (r *reading) identify(e *Event) {
+	e.ID = r.text("event_id", r.eventID)
+	hash := r.hash()
+	if len(e.ID) > maxID {
+		e.ID = ""
+	}
+	if e.ID == "" || !r.idIsSigned {
+		e.BodyKey = hash
+	}
+	if e.ID == "" {
+		e.ID = "body:" + hash
+	}
+}
+
+// hash is of the request, or of one item of it: a sender may batch what it sends again in another way.
+func (r *reading) hash() string {
+	what := r.raw
+	if r.item >= 0 {
+		what, _ = json.Marshal(r.env.Item) // what was decoded from JSON can be encoded; keys come sorted
+	}
+	sum := sha256.New()
+	sum.Write(what)
+	for _, name := range slices.Sorted(maps.Keys(r.kept.Query)) {
+		fmt.Fprintf(sum, "\n%s=%s", name, r.kept.Query[name])
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// text is an expression's value as text, empty where it gives none.
+func (r *reading) text(field string, x *expression.Expression) string {
+	if x == nil {
+		return ""
+	}
+	value, err := r.run(field, x)
+	if err != nil {
+		return ""
+	}
+	text, _, _ := expression.Text(value)
+	return clean(strings.TrimSpace(text))
+}
+
+// moment reads the sender's clock: a number is seconds, or milliseconds from 1973 on.
+func (r *reading) moment() time.Time {
+	text := r.text("occurred_at", r.occurredAt)
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 && n < 1e14 {
+		if n > 1e11 {
+			return time.UnixMilli(int64(n)).UTC()
+		}
+		return time.UnixMilli(int64(n * 1000)).UTC()
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
+func (r *reading) run(field string, x *expression.Expression) (any, error) {
+	value, err := r.machine.Run(x, r.env)
+	if r.show != nil {
+		r.show(Step{Item: r.item, Field: field, Expression: x.String(), Value: value, Err: err})
+	}
+	return value, err
+}
