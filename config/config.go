@@ -178,7 +178,7 @@ func Load(o Options) (*Config, Problems) {
 	l.merge(l.defaults(), l.shorthands(), doc.settings, l.overrides())
 	l.fill()
 	l.check()
-	return l.cfg, l.problems.sorted()
+	return l.cfg, l.problems.Sorted()
 }
 
 // Problem makes a problem with the key at path, for checks made elsewhere. It
@@ -208,7 +208,7 @@ func (c *Config) Warnings() []Problem {
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		found = append(found, c.sourceWarnings("sources."+name, c.Sources[name])...)
 	}
-	return Problems(found).sorted()
+	return Problems(found).Sorted()
 }
 
 func (c *Config) sourceWarnings(path string, s Source) []Problem {

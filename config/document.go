@@ -159,7 +159,7 @@ func (d *document) visitGroup(at string, line int, n *yaml.Node, known schema) {
 		take, ok := known[key.Value]
 		if !ok {
 			names := known.names()
-			d.problem(key.Line, path, "is not a known key", didYouMean(key.Value, names)+"known here: "+strings.Join(names, ", "))
+			d.problem(key.Line, path, "is not a known key", DidYouMean(key.Value, names)+"known here: "+strings.Join(names, ", "))
 			continue
 		}
 		take(d, path, key.Line, n)

@@ -93,7 +93,7 @@ func (e environment) unknown(known []string, text string) Problems {
 		found = append(found, Problem{
 			File: "env " + name,
 			What: "sets no key of usher.yaml",
-			Mend: didYouMean(name, known) + "if it is not meant for Usher, give it a name that does not begin with USHER_",
+			Mend: DidYouMean(name, known) + "if it is not meant for Usher, give it a name that does not begin with USHER_",
 		})
 	}
 	return found

@@ -47,7 +47,7 @@ type Problems []Problem
 // lines, then those of the environment and what is absent.
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
-	for i, p := range ps.sorted() {
+	for i, p := range ps.Sorted() {
 		lines[i] = p.String()
 	}
 	return strings.Join(lines, "\n")
@@ -61,7 +61,8 @@ func (ps Problems) Err() error {
 	return ps
 }
 
-func (ps Problems) sorted() Problems {
+// Sorted puts those of the file in the order of its lines, the others behind them.
+func (ps Problems) Sorted() Problems {
 	return slices.SortedStableFunc(slices.Values(ps), func(a, b Problem) int {
 		switch {
 		case a.Line > 0 && b.Line > 0:
@@ -75,9 +76,9 @@ func (ps Problems) sorted() Problems {
 	})
 }
 
-// didYouMean returns "did you mean X? " for the known word that is a slip of
+// DidYouMean returns "did you mean X? " for the known word that is a slip of
 // the finger away from word, and "" when there is none.
-func didYouMean(word string, known []string) string {
+func DidYouMean(word string, known []string) string {
 	best, least := "", min(3, len(word)/3+1)+1
 	for _, k := range known {
 		if d := distance(word, k); d < least {

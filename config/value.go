@@ -161,7 +161,7 @@ func choice(allowed ...string) parser[string] {
 		got, faults := text(v)
 		if faults == nil && !slices.Contains(allowed, got) {
 			what := "is not one of: " + strings.Join(allowed, ", ")
-			return "", faulty(what, strings.TrimSpace(didYouMean(got, allowed)))
+			return "", faulty(what, strings.TrimSpace(DidYouMean(got, allowed)))
 		}
 		return got, faults
 	}

@@ -64,9 +64,11 @@ func New(o Options) *Server {
 
 func (s *Server) routes() {
 	e := s.echo
-	e.POST("/webhooks/:source", s.receive)
-	e.GET("/webhooks/:source", s.greet)
-	e.HEAD("/webhooks/:source", s.greet)
+	for _, path := range []string{"/webhooks/:source", "/webhooks/:source/:token"} {
+		e.POST(path, s.receive)
+		e.GET(path, s.greet)
+		e.HEAD(path, s.greet)
+	}
 
 	api := e.Group("/v1", s.authorize)
 	api.POST("/invitations", s.createInvitation)

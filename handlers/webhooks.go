@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,34 +14,36 @@ import (
 	"github.com/usher-dev/usher/internal/webhook"
 )
 
-// keptHeaders are the request headers that go into the ledger with a delivery: what proves it and what
-// tells how to read it. Never Authorization or Cookie.
-var keptHeaders = []string{"Content-Type", "User-Agent", "Stripe-Signature"}
-
 // trusted is up to how many announced bytes a body's memory is taken before they arrive; beyond, it grows
 // with what comes, so that announcing much and sending nothing costs us little.
 const trusted = 64 << 10
 
-// receive is the accept stage: read, verify, put on disk, answer. Nothing of the body is parsed, and
-// nothing outside the ledger is called.
+// receive is the accept stage: read, verify, put on disk, answer. Nothing of the body is parsed but a
+// handshake, and nothing outside the ledger is called.
 func (s *Server) receive(c echo.Context) error {
 	start := time.Now()
-	source := s.Sources[c.Param("source")]
+	source := s.source(c)
 	if source == nil {
 		return echo.ErrNotFound
 	}
-	body, err := s.readBody(c)
+	request, err := s.readRequest(c, source)
 	if err != nil {
 		s.metrics.received(source.Name(), "refused")
 		return err
 	}
-	verified, err := source.Verify(s.Now(), c.Request().Header, body)
+	if answer, ok := source.Greeting(request); ok {
+		return s.shakeHands(c, source, answer)
+	}
+	verified, err := source.Verify(s.Now(), request)
 	if err != nil {
 		return s.reject(c, source, err)
 	}
+	if answer, ok := source.Handshake(verified); ok {
+		return s.shakeHands(c, source, answer)
+	}
 	id, err := s.Acceptor.Accept(c.Request().Context(), ledger.Delivery{
 		Source: verified.Source(), ReceivedAt: verified.ReceivedAt(), VerifiedBy: verified.By(),
-		Headers: keep(c.Request().Header), Body: verified.Body(),
+		Request: verified.Request(), Body: verified.Body(),
 	})
 	if err != nil {
 		s.metrics.received(source.Name(), "not stored")
@@ -52,30 +53,66 @@ func (s *Server) receive(c echo.Context) error {
 	return c.JSON(http.StatusOK, receipt{Status: "accepted", Delivery: id})
 }
 
+// source is the one that a path names. A segment behind the name is a token, which only some sources have.
+func (s *Server) source(c echo.Context) *webhook.Source {
+	source := s.Sources[c.Param("source")]
+	if source == nil || c.Param("token") != "" && !source.TakesToken() {
+		return nil
+	}
+	return source
+}
+
+func (s *Server) readRequest(c echo.Context, source *webhook.Source) (webhook.Request, error) {
+	r := c.Request()
+	limit := s.MaxBody
+	if own := source.MaxBody(); own > 0 {
+		limit = own
+	}
+	body, err := s.readBody(c, limit)
+	return webhook.Request{Method: r.Method, Query: r.URL.RawQuery, Token: c.Param("token"), Header: r.Header, Body: body}, err
+}
+
+// shakeHands answers a request that only tries the address. The answer may repeat what was sent, so that a
+// browser must not take it for a page.
+func (s *Server) shakeHands(c echo.Context, source *webhook.Source, answer webhook.Answer) error {
+	s.metrics.received(source.Name(), "handshake")
+	c.Response().Header().Set(echo.HeaderXContentTypeOptions, "nosniff")
+	return c.Blob(http.StatusOK, answer.ContentType, answer.Body)
+}
+
 // A receipt is the answer to a sender.
 type receipt struct {
 	Status   string `json:"status"`
 	Delivery int64  `json:"delivery"`
 }
 
-// greet answers the GET and HEAD by which some senders try an address. It does nothing.
+// greet answers the GET and HEAD by which some senders try an address. It does nothing, unless the sender's
+// signature says that this is a delivery.
 func (s *Server) greet(c echo.Context) error {
-	if s.Sources[c.Param("source")] == nil {
+	source := s.source(c)
+	if source == nil {
 		return echo.ErrNotFound
+	}
+	request := webhook.Request{Method: c.Request().Method, Query: c.Request().URL.RawQuery, Header: c.Request().Header}
+	if source.IsDelivery(request) {
+		return s.receive(c)
+	}
+	if answer, ok := source.Greeting(request); ok {
+		return s.shakeHands(c, source, answer)
 	}
 	return c.NoContent(http.StatusOK)
 }
 
 // readBody reads the raw bytes once, bounded. They are what was signed.
-func (s *Server) readBody(c echo.Context) ([]byte, error) {
+func (s *Server) readBody(c echo.Context, limit int64) ([]byte, error) {
 	r := c.Request()
 	if encoding := r.Header.Get(echo.HeaderContentEncoding); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, errEncoding
 	}
-	if r.ContentLength > s.MaxBody {
-		return nil, s.tooLarge()
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
 	}
-	limited := http.MaxBytesReader(c.Response(), r.Body, s.MaxBody)
+	limited := http.MaxBytesReader(c.Response(), r.Body, limit)
 	var body []byte
 	var err error
 	if 0 < r.ContentLength && r.ContentLength <= trusted {
@@ -87,15 +124,15 @@ func (s *Server) readBody(c echo.Context) ([]byte, error) {
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
-		return nil, s.tooLarge()
+		return nil, tooLarge(limit)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errCutShort, err)
 	}
 	return body, nil
 }
 
-func (s *Server) tooLarge() error {
-	return fmt.Errorf("%w of %d bytes; raise max_body in usher.yaml if this sender's events are that large", errTooLarge, s.MaxBody)
+func tooLarge(limit int64) error {
+	return fmt.Errorf("%w of %d bytes; raise max_body in usher.yaml if this sender's events are that large", errTooLarge, limit)
 }
 
 // reject logs why and tells the sender only that.
@@ -109,18 +146,4 @@ func (s *Server) reject(c echo.Context, source *webhook.Source, err error) error
 	s.Logger.Warn("a webhook was refused", "source", source.Name(), "reason", err.Error(), "remote", c.Request().RemoteAddr,
 		"request_id", c.Response().Header().Get(echo.HeaderXRequestID))
 	return errSignature
-}
-
-func keep(header http.Header) string {
-	kept := make(map[string]string, len(keptHeaders))
-	for _, name := range keptHeaders {
-		if value := header.Get(name); value != "" {
-			kept[name] = strings.ToValidUTF8(value, "\uFFFD")
-		}
-	}
-	text, err := json.Marshal(kept)
-	if err != nil {
-		return "{}" // cannot be: text to text
-	}
-	return string(text)
 }

@@ -80,13 +80,13 @@ func TestDeliveryKeepsTheRightHeaders(t *testing.T) {
 		t.Errorf("the delivery is of %s by %s at %s", d.Source, d.VerifiedBy, d.ReceivedAt)
 	}
 	for _, want := range []string{`"Stripe-Signature":"t=`, `"Content-Type":"application/json; charset=utf-8"`, "Stripe/1.0 \uFFFD"} {
-		if !strings.Contains(d.Headers, want) {
-			t.Errorf("the headers %s have no %s", d.Headers, want)
+		if !strings.Contains(d.Request, want) {
+			t.Errorf("the request %s has no %s", d.Request, want)
 		}
 	}
 	for _, absent := range []string{adminToken, "Authorization", "canary", "Cookie", secret} {
-		if strings.Contains(d.Headers, absent) {
-			t.Errorf("the headers %s have %s", d.Headers, absent)
+		if strings.Contains(d.Request, absent) {
+			t.Errorf("the request %s has %s", d.Request, absent)
 		}
 	}
 }

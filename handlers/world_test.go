@@ -250,7 +250,7 @@ func (w *world) settle(t *testing.T, id int64, state ledger.State, reason string
 func (w *world) decide(t *testing.T) {
 	t.Helper()
 	_, err := w.ledger.Decide(t.Context(), 100, func(d ledger.Delivery) (verdicts []ledger.Verdict, err error) {
-		for _, e := range w.source.Events(webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy)) {
+		for _, e := range w.source.Events(webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy, d.Request)) {
 			verdicts = append(verdicts, ledger.Verdict{Event: e.Event, OccurredAt: e.OccurredAt, Decision: w.policy.Decide(e.Event)})
 		}
 		return verdicts, nil

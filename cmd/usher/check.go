@@ -61,7 +61,7 @@ func check(ctx context.Context, o config.Options) []finding {
 		return found
 	}
 	found = append(found, finding{Name: "configuration", OK: true, Detail: fmt.Sprintf("valid, %d source(s)", len(p.sources))})
-	for _, w := range p.config.Warnings() {
+	for _, w := range p.warnings() {
 		place := w
 		place.Mend = ""
 		found = append(found, finding{Name: "configuration", OK: true, Warning: true, Detail: place.String(), Mend: w.Mend})

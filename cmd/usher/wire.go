@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,13 +45,13 @@ func configOptions(cmd *cobra.Command) config.Options {
 func load(o config.Options, logTo io.Writer) (*parts, config.Problems) {
 	cfg, problems := config.Load(o)
 	p := &parts{config: cfg, log: newLogger(logTo, cfg.Log), lookUps: map[string]onboarding.LookUp{}, sources: map[string]*webhook.Source{}}
+	incomplete := len(problems) > 0
+	problems = append(problems, p.makeSources(problems)...)
 	problems = append(problems, p.makePolicy()...)
-	if len(problems) > 0 {
-		return p, problems // the rest needs what is missing
+	if !incomplete {
+		problems = append(problems, p.makeRetool()...)
 	}
-	problems = append(problems, p.makeSources()...)
-	problems = append(problems, p.makeRetool()...)
-	return p, problems
+	return p, problems.Sorted()
 }
 
 func (p *parts) makePolicy() (problems config.Problems) {
@@ -68,30 +67,6 @@ func (p *parts) makePolicy() (problems config.Problems) {
 			problems = append(problems, p.config.Problem(wrong.Path, wrong.Problem, wrong.Mend))
 		} else {
 			problems = append(problems, p.config.Problem("access", one.Error(), ""))
-		}
-	}
-	return problems
-}
-
-func (p *parts) makeSources() (problems config.Problems) {
-	for name, s := range p.config.Sources {
-		cfg := webhook.StripeConfig{
-			NoPaymentRequired:   access.Outcome(s.NoPaymentRequired),
-			RequireLivemode:     s.RequireLivemode,
-			SubscriptionCreated: slices.Contains(s.Events, webhook.SubscriptionCreated),
-			LookUp:              !s.APIKey.IsBlank(),
-		}
-		for _, secret := range s.Secrets {
-			cfg.Secrets = append(cfg.Secrets, secret.Reveal())
-		}
-		source, err := webhook.NewStripe(name, cfg)
-		if err != nil {
-			problems = append(problems, p.config.Problem("sources."+name+".secrets", err.Error(), "set the signing secret of this sender"))
-			continue
-		}
-		p.sources[name] = source
-		if cfg.LookUp {
-			p.lookUps[name] = onboarding.StripeCustomer(s.APIKey.Reveal(), s.APIURL)
 		}
 	}
 	return problems
@@ -131,7 +106,7 @@ func mustLoad(cmd *cobra.Command) (*parts, error) {
 		printProblems(cmd.ErrOrStderr(), problems)
 		return nil, quietError(exitUsage)
 	}
-	for _, warning := range p.config.Warnings() {
+	for _, warning := range p.warnings() {
 		p.log.Warn("configuration: " + warning.String())
 	}
 	return p, nil

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -29,7 +30,7 @@ type Delivery struct {
 	Source     string
 	ReceivedAt time.Time
 	VerifiedBy string // which secret matched, by its place in the configuration: "secrets[0]"
-	Headers    string // the kept request headers, a JSON object
+	Request    string // the kept parts of the request: a JSON object, "{}" when empty
 	Body       []byte
 }
 
@@ -95,7 +96,7 @@ func insertDeliveries(n int) string {
 	for i := range n {
 		rows = append(rows, fmt.Sprintf("($%d, $%d, $%d, $%d, $%d)", 5*i+1, 5*i+2, 5*i+3, 5*i+4, 5*i+5))
 	}
-	return `insert into deliveries (source, received_at, verified_by, headers, body) values ` + strings.Join(rows, ", ")
+	return `insert into deliveries (source, received_at, verified_by, request, body) values ` + strings.Join(rows, ", ")
 }
 
 func (a *acceptor) accept(ctx context.Context, d Delivery) (int64, error) {
@@ -228,7 +229,7 @@ func insertSome(ctx context.Context, statement *sql.Stmt, some []*acceptance) er
 	values := make([]any, 0, 5*together)
 	for _, one := range some {
 		d := &one.delivery
-		values = append(values, d.Source, millis(d.ReceivedAt), d.VerifiedBy, d.Headers, d.Body)
+		values = append(values, d.Source, millis(d.ReceivedAt), d.VerifiedBy, cmp.Or(d.Request, "{}"), d.Body)
 	}
 	result, err := statement.ExecContext(ctx, values...)
 	if err != nil {

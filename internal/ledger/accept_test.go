@@ -54,7 +54,7 @@ func testAccept(t *testing.T, open opener) {
 				t.Errorf("delivery %d: %d bytes came back other than the %d that went in", id, len(d.Body), len(body))
 			}
 			equal(t, "source", d.Source, "stripe")
-			equal(t, "headers", d.Headers, "{}")
+			equal(t, "request", d.Request, "{}")
 			equal(t, "verified by", d.VerifiedBy, "secrets[0]")
 			equal(t, "received at", d.ReceivedAt, start)
 		}
@@ -69,7 +69,7 @@ func testAccept(t *testing.T, open opener) {
 			all.Go(func() {
 				var err error
 				ids[i], err = l.Accept(context.Background(), ledger.Delivery{Source: fmt.Sprint("source-", i), ReceivedAt: start.Add(time.Duration(i) * time.Second),
-					VerifiedBy: "secrets[1]", Headers: fmt.Sprintf(`{"n":%d}`, i), Body: []byte(strings.Repeat(fmt.Sprint(i, ";"), i+1))})
+					VerifiedBy: "secrets[1]", Request: fmt.Sprintf(`{"n":%d}`, i), Body: []byte(strings.Repeat(fmt.Sprint(i, ";"), i+1))})
 				if err != nil {
 					t.Error(err)
 				}
@@ -86,7 +86,7 @@ func testAccept(t *testing.T, open opener) {
 			delete(got, id)
 			equal(t, "source", d.Source, fmt.Sprint("source-", i))
 			equal(t, "body", string(d.Body), strings.Repeat(fmt.Sprint(i, ";"), i+1))
-			equal(t, "headers", d.Headers, fmt.Sprintf(`{"n":%d}`, i))
+			equal(t, "request", d.Request, fmt.Sprintf(`{"n":%d}`, i))
 		}
 	})
 
@@ -113,7 +113,7 @@ func testAccept(t *testing.T, open opener) {
 		for i := range callers {
 			ctx, cancel := context.WithCancel(context.Background())
 			all.Go(func() {
-				_, err := l.Accept(ctx, ledger.Delivery{Source: fmt.Sprint(i), ReceivedAt: start, VerifiedBy: "secrets[0]", Headers: "{}", Body: []byte(fmt.Sprint("body ", i))})
+				_, err := l.Accept(ctx, ledger.Delivery{Source: fmt.Sprint(i), ReceivedAt: start, VerifiedBy: "secrets[0]", Request: "{}", Body: []byte(fmt.Sprint("body ", i))})
 				accepted[i] = err == nil
 				if err != nil && !errors.Is(err, context.Canceled) {
 					t.Error(err)
@@ -141,14 +141,14 @@ func testAccept(t *testing.T, open opener) {
 		l, _ := opened(t, open)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := l.Accept(ctx, ledger.Delivery{Source: "gone", Headers: "{}"})
+		_, err := l.Accept(ctx, ledger.Delivery{Source: "gone", Request: "{}"})
 		isError(t, err, context.Canceled)
 	})
 
 	t.Run("after Close is refused", func(t *testing.T) {
 		l, _ := opened(t, open)
 		check(t, l.Close())
-		_, err := l.Accept(t.Context(), ledger.Delivery{Source: "late", Headers: "{}"})
+		_, err := l.Accept(t.Context(), ledger.Delivery{Source: "late", Request: "{}"})
 		isError(t, err, ledger.ErrUnwritable)
 	})
 

@@ -22,7 +22,7 @@ func BenchmarkAccept(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			d := ledger.Delivery{Source: "stripe", ReceivedAt: time.Now(), VerifiedBy: "secrets[0]", Headers: `{"Content-Type":"application/json; charset=utf-8"}`, Body: body}
+			d := ledger.Delivery{Source: "stripe", ReceivedAt: time.Now(), VerifiedBy: "secrets[0]", Request: `{"headers":{"Content-Type":"application/json; charset=utf-8"}}`, Body: body}
 			if _, err := book.Accept(context.Background(), d); err != nil {
 				b.Fatal(err)
 			}

@@ -24,6 +24,14 @@ type Verdict struct {
 	// LookUp means that the address must first be asked for: a LookUpJob is enqueued. Decision is empty, or a
 	// hold that stands whatever the look-up brings.
 	LookUp bool
+	// Fingerprint is what the event says, hashed: it tells a resend from an identity used twice. Empty matches
+	// anything.
+	Fingerprint string
+	// BodyKey is the event's second identity, the hash of what was signed and, in a batch, of its place there. It
+	// is empty where the sender's own identity is inside what was signed.
+	BodyKey string
+	// Accepted means that Retool says the person of Decision.Address came in. Decision is to skip.
+	Accepted bool
 	// ByHand means that a person asked: a revoked invitation is then queued again too.
 	ByHand bool
 	Note   string
@@ -66,8 +74,9 @@ func (t *tx) decideOne(d Delivery, decide func(Delivery) ([]Verdict, error)) err
 	if err != nil {
 		return fmt.Errorf("decide delivery %d: %w", d.ID, err)
 	}
+	pass := newPass(d.ID)
 	for _, v := range verdicts {
-		if _, err := t.record(d.ID, v); err != nil {
+		if _, err := t.record(pass, v); err != nil {
 			return fmt.Errorf("record event of delivery %d: %w", d.ID, err)
 		}
 	}
@@ -76,7 +85,7 @@ func (t *tx) decideOne(d Delivery, decide func(Delivery) ([]Verdict, error)) err
 }
 
 func (t *tx) undecided(limit int) ([]Delivery, error) {
-	rows, err := t.QueryContext(t.ctx, `select d.id, d.source, d.received_at, d.verified_by, d.headers, d.body
+	rows, err := t.QueryContext(t.ctx, `select d.id, d.source, d.received_at, d.verified_by, d.request, d.body
 		from undecided u join deliveries d on d.id = u.delivery_id
 		where u.set_aside_at is null order by u.tries, u.delivery_id limit $1`, limit)
 	if err != nil {
@@ -88,7 +97,7 @@ func (t *tx) undecided(limit int) ([]Delivery, error) {
 	for rows.Next() {
 		var d Delivery
 		var at int64
-		if err := rows.Scan(&d.ID, &d.Source, &at, &d.VerifiedBy, &d.Headers, &d.Body); err != nil {
+		if err := rows.Scan(&d.ID, &d.Source, &at, &d.VerifiedBy, &d.Request, &d.Body); err != nil {
 			return nil, fmt.Errorf("read an undecided delivery: %w", err)
 		}
 		d.ReceivedAt = time.UnixMilli(at).UTC()
@@ -130,55 +139,31 @@ func (l *Ledger) Replay(ctx context.Context, delivery int64) error {
 // its decision, and returns the invitation: zero when the decision was to skip.
 func (l *Ledger) Record(ctx context.Context, v Verdict) (invitation int64, err error) {
 	err = l.change(ctx, func(t *tx) error {
-		invitation, err = t.record(0, v)
+		invitation, err = t.record(newPass(0), v)
 		return err
 	})
 	return invitation, err
 }
 
-// record writes an event and what was decided of it; an event known already is a resend.
-func (t *tx) record(delivery int64, v Verdict) (invitation int64, err error) {
-	e := v.Event
-	event, isNew, err := t.id(`insert into events (delivery_id, source, event_id, type, occurred_at, recorded_at, details)
-		values ($1, $2, $3, $4, $5, $6, $7) on conflict (source, event_id) do nothing returning id`,
-		sql.NullInt64{Int64: delivery, Valid: delivery != 0}, e.Source, e.ID, e.Type, orNull(v.OccurredAt), millis(t.now), asJSON(e))
-	if err != nil {
+// record writes an event and what was decided of it; an event known already is a resend, or a replay of
+// its own delivery. What this delivery said before in the same pass is not recorded again.
+func (t *tx) record(p *pass, v Verdict) (invitation int64, err error) {
+	event, known, err := t.identify(p, v)
+	if err != nil || p.seen[event] {
 		return 0, err
 	}
-	if !isNew {
-		return t.resend(delivery, v)
+	p.seen[event] = true
+	if known != nil && known.own {
+		return t.decideAgain(event, v)
+	}
+	if known != nil {
+		return t.resend(p.delivery, event)
 	}
 	if v.LookUp {
 		t.lookUp(event, 0, v)
 		return 0, nil
 	}
 	return t.decision(event, v)
-}
-
-func (t *tx) lookUp(event, decided int64, v Verdict) {
-	job := LookUpJob{Event: event, Decided: decided}
-	if v.Decision.Outcome == access.Hold {
-		job.HoldReason, job.HoldSentence = v.Decision.Reason, v.Decision.Sentence
-	}
-	t.enqueue(job)
-}
-
-// DecideEvent records the decision of an event whose address had to be looked up, and the look-up itself.
-func (l *Ledger) DecideEvent(ctx context.Context, job LookUpJob, v Verdict, lookedUp Attempt) error {
-	return l.change(ctx, func(t *tx) error {
-		lookedUp.EventID = job.Event
-		if err := t.attempt(lookedUp); err != nil {
-			return err
-		}
-		if decided, err := t.decisions(job.Event); err != nil || decided > job.Decided {
-			return err
-		}
-		if _, err := t.exec(`update events set details = $2 where id = $1`, job.Event, asJSON(v.Event)); err != nil {
-			return err
-		}
-		_, err := t.decision(job.Event, v)
-		return err
-	})
 }
 
 // decisions counts what was decided of an event.
@@ -189,10 +174,14 @@ func (t *tx) decisions(event int64) (n int64, err error) {
 
 func (t *tx) decision(event int64, v Verdict) (invitation int64, err error) {
 	d := v.Decision
-	if d.Outcome != access.Skip {
-		if invitation, err = t.promise(v); err != nil {
-			return 0, err
-		}
+	switch {
+	case d.Outcome != access.Skip:
+		invitation, err = t.promise(v)
+	case v.Accepted:
+		invitation, err = t.cameIn(d.Address)
+	}
+	if err != nil {
+		return 0, err
 	}
 	_, err = t.exec(`insert into decisions (event_id, decided_at, outcome, reason, sentence, rule, email, invitation_id)
 		values ($1, $2, $3, $4, $5, $6, $7, $8)`,
@@ -203,24 +192,16 @@ func (t *tx) decision(event int64, v Verdict) (invitation int64, err error) {
 
 // resend notes that a known event came again. The sender's resend of an event whose invitation failed puts
 // the invitation back to work; anything else changes nothing.
-func (t *tx) resend(delivery int64, v Verdict) (invitation int64, err error) {
-	event, _, err := t.id(`select id from events where source = $1 and event_id = $2`, v.Event.Source, v.Event.ID)
-	if err != nil {
-		return 0, err
-	}
-	if first, _, err := t.id(`select coalesce(delivery_id, 0) from events where id = $1`, event); err != nil {
-		return 0, err
-	} else if first == delivery {
-		return t.decideAgain(event, v) // a replay of the event's own delivery
-	}
+func (t *tx) resend(delivery, event int64) (invitation int64, err error) {
 	if _, err := t.exec(`insert into resends (event_id, delivery_id, received_at, same_body)
 		select $1, $2, $3, case when again.body = first.body then 1 else 0 end
 		from events e join deliveries first on first.id = e.delivery_id join deliveries again on again.id = $2
 		where e.id = $1 on conflict do nothing`, event, delivery, millis(t.now)); err != nil {
 		return 0, err
 	}
-	// The newest decision holds: one to skip, after a replay, speaks for no invitation.
-	invitation, _, err = t.id(`select coalesce(invitation_id, 0) from decisions where event_id = $1 order by id desc limit 1`, event)
+	// The newest decision holds: one to skip, such as after a replay, speaks for no invitation.
+	invitation, _, err = t.id(`select case outcome when 'skip' then 0 else coalesce(invitation_id, 0) end
+		from decisions where event_id = $1 order by id desc limit 1`, event)
 	if err != nil || invitation == 0 {
 		return 0, err
 	}
@@ -231,8 +212,12 @@ func (t *tx) resend(delivery int64, v Verdict) (invitation int64, err error) {
 	return invitation, t.queue(&inv, "its event was sent again")
 }
 
-// decideAgain adds today's decision to an event; the earlier ones stay as its history.
+// decideAgain adds today's decision to an event; the earlier ones stay as its history. Where the event waits
+// for a look-up again, the address that an earlier one found is gone until then.
 func (t *tx) decideAgain(event int64, v Verdict) (int64, error) {
+	if err := t.readAgain(event, v); err != nil {
+		return 0, err
+	}
 	if v.LookUp {
 		decided, err := t.decisions(event)
 		if err == nil {

@@ -346,7 +346,7 @@ func testLookUp(t *testing.T, open opener) {
 		later.EventID, later.Outcome = e.ID, "later"
 		check(t, l.RecordAttempt(t.Context(), later))
 		for range 2 { // a job handed out twice
-			check(t, l.DecideEvent(t.Context(), ledger.LookUpJob{Event: e.ID}, verdict(t, "evt_1", "jane@example.com", access.Invite), asked))
+			check(t, l.DecideEvent(t.Context(), ledger.LookUpEvent{Event: e.ID}, verdict(t, "evt_1", "jane@example.com", access.Invite), asked))
 		}
 		e = event(t, l, "evt_1")
 		equal(t, "decisions", len(e.Decisions), 1)
@@ -362,12 +362,12 @@ func testLookUp(t *testing.T, open opener) {
 		delivery := accept(t, l, "asks")
 		must[int](t)(l.Decide(t.Context(), 9, ask))
 		e := event(t, l, "evt_1")
-		check(t, l.DecideEvent(t.Context(), ledger.LookUpJob{Event: e.ID}, verdict(t, "evt_1", "jane@example.com", access.Skip), asked))
+		check(t, l.DecideEvent(t.Context(), ledger.LookUpEvent{Event: e.ID}, verdict(t, "evt_1", "jane@example.com", access.Skip), asked))
 		check(t, l.Replay(t.Context(), delivery))
 		must[int](t)(l.Decide(t.Context(), 9, ask))
 		all := jobs(t, l, "look_up")
 		equal(t, "look-ups", len(all), 2)
-		check(t, l.DecideEvent(t.Context(), ledger.LookUpJob{Event: e.ID, Decided: 1}, verdict(t, "evt_1", "jane@example.com", access.Invite), asked))
+		check(t, l.DecideEvent(t.Context(), ledger.LookUpEvent{Event: e.ID, Decided: 1}, verdict(t, "evt_1", "jane@example.com", access.Invite), asked))
 		equal(t, "decisions", len(event(t, l, "evt_1").Decisions), 2)
 		equal(t, "state", only(t, l).State, ledger.Queued)
 	})
@@ -388,7 +388,7 @@ func testLookUp(t *testing.T, open opener) {
 		isError(t, err, ledger.ErrNotFound)
 		_, err = l.EventBySenderID(t.Context(), "evt_9")
 		isError(t, err, ledger.ErrNotFound)
-		if err := l.DecideEvent(t.Context(), ledger.LookUpJob{Event: 9}, asking(t), asked); err == nil || errors.Is(err, ledger.ErrUnwritable) {
+		if err := l.DecideEvent(t.Context(), ledger.LookUpEvent{Event: 9}, asking(t), asked); err == nil || errors.Is(err, ledger.ErrUnwritable) {
 			t.Errorf("got %v for an event that is not there", err)
 		}
 	})

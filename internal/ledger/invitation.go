@@ -179,6 +179,19 @@ func (t *tx) queue(inv *Invitation, reason string) error {
 	return err
 }
 
+// cameIn marks the invitation of an address accepted: Retool says that the person is there, however far we
+// thought it was. A new run voids the job that may still wait to send it. One that a person took back stays so,
+// and an address without an invitation came in by another door.
+func (t *tx) cameIn(address access.Address) (int64, error) {
+	id, found, err := t.id(`select id from invitations where email = $1`, address.Full())
+	if err != nil || !found {
+		return 0, err
+	}
+	_, err = t.exec(`update invitations set state = $2, reason = $3, run = run + 1, next_try_at = null, sending_since = null, unsure = 0, updated_at = $4
+		where id = $1 and state not in ($2, $5)`, id, string(Accepted), "accepted: Retool says the person came in", millis(t.now), string(Revoked))
+	return id, err
+}
+
 // Retry puts an invitation back to work at once, whether it failed or waits for its next attempt. If
 // sending is stopped, the next attempt is a probe.
 func (l *Ledger) Retry(ctx context.Context, id int64) (inv Invitation, err error) {

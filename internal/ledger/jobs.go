@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 
 	"github.com/riverqueue/river"
@@ -47,14 +48,40 @@ func (AttributesJob) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{Queue: QueueRetool, MaxAttempts: maxJobTries, Priority: 2}
 }
 
-// A LookUpJob asks a sender for the address that its event did not carry.
+// LookUpBatch is how many events one LookUpJob asks for at most: as many as HubSpot answers in one call.
+const LookUpBatch = 100
+
+// A LookUpJob asks a sender for the addresses that its events did not carry.
 type LookUpJob struct {
+	Source string        `json:"source,omitempty"` // empty in a job of an older Usher: the event knows it
+	Events []LookUpEvent `json:"events"`
+}
+
+// A LookUpEvent is one event whose address is asked for.
+type LookUpEvent struct {
 	Event int64 `json:"event"`
-	// Decided is how many decisions the event had when the job was enqueued: once there are more, the job is done.
+	// Decided is how many decisions the event had when the job was enqueued: once there are more, it is done.
 	Decided int64 `json:"decided,omitempty"`
 	// HoldReason and HoldSentence are of a hold that the sender's own words ask for, whatever address is found.
 	HoldReason   access.Reason `json:"hold_reason,omitempty"`
 	HoldSentence string        `json:"hold_sentence,omitempty"`
+}
+
+// UnmarshalJSON also reads the jobs that an older Usher left in River's table: each was one event, flat.
+func (j *LookUpJob) UnmarshalJSON(text []byte) error {
+	type plain LookUpJob // without this method
+	var job struct {
+		plain
+		LookUpEvent
+	}
+	if err := json.Unmarshal(text, &job); err != nil {
+		return err
+	}
+	*j = LookUpJob(job.plain)
+	if j.Events == nil && job.Event != 0 {
+		j.Events = []LookUpEvent{job.LookUpEvent}
+	}
+	return nil
 }
 
 // Kind names the job in River's table.

@@ -32,7 +32,13 @@ type Event struct {
 	RecordedAt time.Time
 	Details    access.Event
 	Decisions  []Decision // oldest first; the last one holds; none while its address is looked up
+	// SenderID is what the ledger knows it by: the sender's identity, with a # and more where ReusesIDOf is set.
+	SenderID string
+	// ReusesIDOf is the event to which the sender had given the same identity before, 0 for none.
+	ReusesIDOf int64
 	Resends    int
+	// ResentOtherwise is how many of the resends had another body.
+	ResentOtherwise int
 }
 
 // A Filter narrows a list. The zero value takes everything.
@@ -42,6 +48,19 @@ type Filter struct {
 	Source string
 	Before int64 // identities below this one: the cursor
 	Limit  int   // 0: no limit
+}
+
+// An EventFilter narrows a list of events. The zero value takes everything. Reason, Outcome and Email are of
+// the decision that holds: an event that still waits for one has none of them.
+type EventFilter struct {
+	Reason  access.Reason
+	Outcome access.Outcome
+	Email   string // a whole address
+	Source  string
+	Type    string
+	Since   time.Time // recorded then or later
+	Before  int64     // identities below this one: the cursor
+	Limit   int       // 0: no limit
 }
 
 // Invitation returns one invitation.
@@ -56,12 +75,15 @@ func (l *Ledger) Invitations(ctx context.Context, f Filter) ([]Invitation, error
 	where.add("email = ", f.Email, f.Email != "")
 	where.add("source = ", f.Source, f.Source != "")
 	where.add("id < ", f.Before, f.Before > 0)
-	limit := ""
-	if f.Limit > 0 {
-		limit = ` limit ` + strconv.Itoa(f.Limit)
-	}
 	return collect(ctx, l.read, scanInvitation,
-		`select `+invitationColumns+` from invitations`+where.text+` order by id desc`+limit, where.args...)
+		`select `+invitationColumns+` from invitations`+where.text+` order by id desc`+limited(f.Limit), where.args...)
+}
+
+func limited(limit int) string {
+	if limit <= 0 {
+		return ""
+	}
+	return ` limit ` + strconv.Itoa(limit)
 }
 
 // conditions builds a where clause out of what a filter sets.
@@ -112,14 +134,62 @@ func (l *Ledger) EventBySenderID(ctx context.Context, eventID string) (Event, er
 	return l.event(ctx, `e.event_id = $1 order by e.id desc limit 1`, eventID)
 }
 
-const eventColumns = `e.id, coalesce(e.delivery_id, 0), e.occurred_at, e.recorded_at, e.details,
-	(select count(*) from resends r where r.event_id = e.id)`
+// Events lists events, newest first, each with the decision that holds.
+func (l *Ledger) Events(ctx context.Context, f EventFilter) ([]Event, error) {
+	query, args := f.query()
+	return collect(ctx, l.read, scanListedEvent, query, args...)
+}
+
+// query reads in the order of the page, by an index that has it: of decisions, where the filter speaks of
+// them, else of events. However long the ledger is, a page costs no sorting.
+func (f EventFilter) query() (string, []any) {
+	const newest = `(select max(n.id) from decisions n where n.event_id = `
+	from, id := `events e left join decisions d on d.id = `+newest+`e.id)`, `e.id`
+	where := conditions{}
+	where.add("d.reason = ", string(f.Reason), f.Reason != "")
+	where.add("d.outcome = ", string(f.Outcome), f.Outcome != "")
+	where.add("d.email <> '' and d.email = ", f.Email, f.Email != "")
+	if len(where.args) > 0 {
+		from, id = `decisions d join events e on e.id = d.event_id and d.id = `+newest+`d.event_id)`, `d.event_id`
+	}
+	where.add("e.source = ", f.Source, f.Source != "")
+	where.add("e.type = ", f.Type, f.Type != "")
+	where.add("e.recorded_at >= ", millis(f.Since), !f.Since.IsZero())
+	where.add(id+" < ", f.Before, f.Before > 0)
+	return `select ` + eventColumns + `, ` + heldColumns + ` from ` + from + where.text + ` order by ` + id + ` desc` + limited(f.Limit), where.args
+}
+
+const heldColumns = `coalesce(d.id, 0), e.id, coalesce(d.decided_at, 0), coalesce(d.outcome, ''), coalesce(d.reason, ''), coalesce(d.sentence, ''),
+	coalesce(d.rule, -1), coalesce(d.email, ''), coalesce(d.invitation_id, 0)`
+
+// scanListedEvent reads the columns of an event and, behind them, those of its decision.
+func scanListedEvent(row scanner) (Event, error) {
+	var d Decision
+	var at int64
+	e, err := scanEvent(rowWith{row, []any{&d.ID, &d.EventID, &at, &d.Outcome, &d.Reason, &d.Sentence, &d.Rule, &d.Email, &d.InvitationID}})
+	if d.ID != 0 {
+		d.DecidedAt = time.UnixMilli(at).UTC()
+		e.Decisions = []Decision{d}
+	}
+	return e, err
+}
+
+// A rowWith is a row with more columns than its reader knows.
+type rowWith struct {
+	scanner
+	more []any
+}
+
+func (r rowWith) Scan(into ...any) error { return r.scanner.Scan(append(into, r.more...)...) }
+
+const eventColumns = `e.id, coalesce(e.delivery_id, 0), e.occurred_at, e.recorded_at, e.details, e.event_id, coalesce(e.reuses_id_of, 0),
+	(select count(*) from resends r where r.event_id = e.id), (select count(*) from resends r where r.event_id = e.id and not r.same_body)`
 
 func scanEvent(row scanner) (Event, error) {
 	var e Event
 	var occurred, recorded sql.NullInt64
 	var details string
-	err := row.Scan(&e.ID, &e.DeliveryID, &occurred, &recorded, &details, &e.Resends)
+	err := row.Scan(&e.ID, &e.DeliveryID, &occurred, &recorded, &details, &e.SenderID, &e.ReusesIDOf, &e.Resends, &e.ResentOtherwise)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Event{}, fmt.Errorf("event: %w", ErrNotFound)
 	}
@@ -197,7 +267,7 @@ func (l *Ledger) Summary(ctx context.Context) (s Summary, err error) {
 	err = l.read.QueryRowContext(ctx, `select
 		(select count(*) from undecided where set_aside_at is null),
 		(select count(*) from undecided where set_aside_at is not null),
-		(select count(*) from river_job where kind = $1 and finalized_at is null),
+		(`+lookUpsWaiting+`),
 		(select min(at) from (
 			select min(d.received_at) as at from undecided u join deliveries d on d.id = u.delivery_id where u.set_aside_at is null
 			union all select min(created_at) from invitations where state = 'queued') waiting)`,

@@ -104,7 +104,7 @@ func TestCloseWhileAccepting(t *testing.T) {
 	for i := range 40 {
 		all.Go(func() {
 			for {
-				id, err := l.Accept(t.Context(), ledger.Delivery{Source: fmt.Sprint(i), ReceivedAt: start, VerifiedBy: "secrets[0]", Headers: "{}", Body: []byte("x")})
+				id, err := l.Accept(t.Context(), ledger.Delivery{Source: fmt.Sprint(i), ReceivedAt: start, VerifiedBy: "secrets[0]", Request: "{}", Body: []byte("x")})
 				if err != nil {
 					isError(t, err, ledger.ErrUnwritable)
 					return

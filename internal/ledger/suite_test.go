@@ -32,8 +32,13 @@ func suite(t *testing.T, open opener) {
 		{name: "poison", test: testPoison},
 		{name: "resend", test: testResend},
 		{name: "replay", test: testReplay},
+		{name: "identity", test: testIdentity},
+		{name: "read again", test: testReadAgain},
+		{name: "batch", test: testBatch},
 		{name: "promise", test: testPromise},
+		{name: "came in", test: testCameIn},
 		{name: "look-up", test: testLookUp},
+		{name: "look-ups together", test: testLookUpBatch},
 		{name: "pace", test: testPace},
 		{name: "slot", test: testSlot},
 		{name: "settle", test: testSettle},
@@ -150,7 +155,7 @@ var errPoison = errors.New("this delivery is poison")
 
 func accept(t *testing.T, l *ledger.Ledger, body string) int64 {
 	t.Helper()
-	return must[int64](t)(l.Accept(t.Context(), ledger.Delivery{Source: "stripe", ReceivedAt: start, VerifiedBy: "secrets[0]", Headers: "{}", Body: []byte(body)}))
+	return must[int64](t)(l.Accept(t.Context(), ledger.Delivery{Source: "stripe", ReceivedAt: start, VerifiedBy: "secrets[0]", Request: "{}", Body: []byte(body)}))
 }
 
 func decide(t *testing.T, l *ledger.Ledger) int {

@@ -18,6 +18,9 @@ type tx struct {
 	now   time.Time
 	stmts map[string]*sql.Stmt
 	jobs  []river.InsertManyParams
+	// lookUps are the jobs that ask for addresses. They fill up to the end of the transaction, so that one
+	// call to a sender serves all of its deliveries.
+	lookUps []LookUpJob
 }
 
 // change runs f in a transaction and enqueues the jobs that f asked for in the same one.
@@ -27,6 +30,9 @@ func (l *Ledger) change(ctx context.Context, f func(*tx) error) error {
 		defer t.closeStmts()
 		if err := f(t); err != nil {
 			return err
+		}
+		for _, job := range t.lookUps {
+			t.enqueue(job)
 		}
 		if len(t.jobs) == 0 {
 			return nil

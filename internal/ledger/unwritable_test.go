@@ -30,7 +30,7 @@ func pragma(t *testing.T, l *Ledger, statement string) {
 	}
 }
 
-var big = Delivery{Source: "stripe", ReceivedAt: time.Now(), VerifiedBy: "secrets[0]", Headers: "{}", Body: make([]byte, 256<<10)}
+var big = Delivery{Source: "stripe", ReceivedAt: time.Now(), VerifiedBy: "secrets[0]", Request: "{}", Body: make([]byte, 256<<10)}
 
 func count(t *testing.T, l *Ledger, table string) (n int) {
 	t.Helper()
@@ -127,7 +127,7 @@ func TestBadRowFailsAlone(t *testing.T) {
 	pragma(t, l, `create trigger picky before insert on deliveries when new.source = 'bad' begin select raise(abort, 'refused'); end`)
 	batch := make([]*acceptance, 0, 9)
 	for i := range 9 {
-		d := Delivery{Source: "good", ReceivedAt: time.Now(), Headers: "{}", Body: []byte("x")}
+		d := Delivery{Source: "good", ReceivedAt: time.Now(), Request: "{}", Body: []byte("x")}
 		if i%3 == 1 {
 			d.Source = "bad"
 		}
@@ -158,7 +158,7 @@ func TestFullQueueIsBusy(t *testing.T) {
 	answers := make(chan error, callers)
 	for range callers {
 		go func() {
-			_, err := l.Accept(context.Background(), Delivery{Source: "s", ReceivedAt: time.Now(), Headers: "{}", Body: []byte("x")})
+			_, err := l.Accept(context.Background(), Delivery{Source: "s", ReceivedAt: time.Now(), Request: "{}", Body: []byte("x")})
 			answers <- err
 		}()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/usher-dev/usher/internal/access"
@@ -84,7 +85,7 @@ func (ob *Onboarding) decide(d ledger.Delivery) (verdicts []ledger.Verdict, err 
 	if source == nil {
 		return nil, fmt.Errorf("the source %q is not configured any more; configure it and replay the delivery", d.Source)
 	}
-	for _, e := range source.Events(webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy)) {
+	for _, e := range source.Events(webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy, d.Request)) {
 		verdicts = append(verdicts, ob.verdict(e))
 	}
 	return verdicts, nil
@@ -92,10 +93,10 @@ func (ob *Onboarding) decide(d ledger.Delivery) (verdicts []ledger.Verdict, err 
 
 // verdict decides one event: by the sender's own words first, then by the domain rule and the access rules.
 func (ob *Onboarding) verdict(e webhook.Event) ledger.Verdict {
-	v := ledger.Verdict{Event: e.Event, OccurredAt: e.OccurredAt}
+	v := ledger.Verdict{Event: e.Event, OccurredAt: e.OccurredAt, Fingerprint: e.Fingerprint, BodyKey: e.BodyKey, Accepted: e.Accepted}
 	switch p := e.Preliminary; {
 	case p.Outcome == access.Skip:
-		address, _ := access.ParseAddress(e.Email) // only so that a search finds the event
+		address, _ := access.ParseAddress(e.Email) // so that a search finds the event
 		v.Decision = access.Decision{Outcome: p.Outcome, Reason: p.Reason, Sentence: p.Sentence, Rule: -1, Address: address}
 	case e.LookUp:
 		v.LookUp = true
@@ -104,6 +105,9 @@ func (ob *Onboarding) verdict(e webhook.Event) ledger.Verdict {
 		v.Decision = ob.Policy.Decide(e.Event)
 		if p.Outcome == access.Hold && v.Decision.Outcome == access.Invite {
 			v.Decision.Outcome, v.Decision.Reason, v.Decision.Sentence = p.Outcome, p.Reason, p.Sentence
+		}
+		if v.Decision.Reason == access.ReasonNoAddress && len(e.Tried) > 0 {
+			v.Decision.Sentence += " Tried: " + strings.Join(e.Tried, ", ") + "."
 		}
 	}
 	return v

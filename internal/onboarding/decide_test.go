@@ -68,7 +68,7 @@ func TestBodyThatIsNoEventIsDecidedToo(t *testing.T) {
 func TestPoisonDelivery(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setting{})
-	poison := must(w.ledger.Accept(t.Context(), ledger.Delivery{Source: "removed", ReceivedAt: time.Now(), Headers: "{}", Body: []byte(jane)}))(t)
+	poison := must(w.ledger.Accept(t.Context(), ledger.Delivery{Source: "removed", ReceivedAt: time.Now(), Request: "{}", Body: []byte(jane)}))(t)
 	w.deliver(paid("evt_1"))
 	w.run()
 	w.reaches(jane, ledger.Sent)

@@ -189,8 +189,8 @@ func (w *world) deliver(e webhooktest.StripeEvent) int64 {
 func (w *world) deliverRaw(body []byte) int64 {
 	w.Helper()
 	now := time.Now()
-	v := must(w.source.Verify(now, webhooktest.SignStripe(body, secret, now), body))(w.T)
-	return must(w.ledger.Accept(w.Context(), ledger.Delivery{Source: v.Source(), ReceivedAt: v.ReceivedAt(), VerifiedBy: v.By(), Headers: "{}", Body: v.Body()}))(w.T)
+	v := must(w.source.Verify(now, webhook.Request{Method: http.MethodPost, Header: webhooktest.SignStripe(body, secret, now), Body: body}))(w.T)
+	return must(w.ledger.Accept(w.Context(), ledger.Delivery{Source: v.Source(), ReceivedAt: v.ReceivedAt(), VerifiedBy: v.By(), Request: "{}", Body: v.Body()}))(w.T)
 }
 
 // until polls for what another goroutine does.

@@ -41,6 +41,7 @@ type Onboarding struct {
 	Options
 	interval time.Duration // between two calls to Retool
 	schedule schedule
+	pacers   map[string]*pacer // of the LookUps
 	jobs     *river.Client[*sql.Tx]
 	stopping chan struct{} // closed when workers should hand back what merely waits
 	ledgerUp edge
@@ -61,7 +62,11 @@ func New(o Options) (*Onboarding, error) {
 		Options:  o,
 		interval: time.Minute / time.Duration(o.RequestsPerMinute),
 		schedule: schedule{first: o.FirstWait, cap: 6 * time.Hour},
+		pacers:   map[string]*pacer{},
 		stopping: make(chan struct{}),
+	}
+	for source := range o.LookUps {
+		ob.pacers[source] = new(pacer)
 	}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &inviteWorker{ob: ob})
@@ -71,7 +76,7 @@ func New(o Options) (*Onboarding, error) {
 	ob.jobs, err = river.NewClient(o.Ledger.Driver(), &river.Config{
 		Queues: map[string]river.QueueConfig{
 			ledger.QueueRetool: {MaxWorkers: max(4, min(64, o.RequestsPerMinute/50))},
-			ledger.QueueLookUp: {MaxWorkers: 2},
+			ledger.QueueLookUp: {MaxWorkers: 4},
 		},
 		Workers:              workers,
 		JobTimeout:           jobTimeout,

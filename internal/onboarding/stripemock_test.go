@@ -1,7 +1,6 @@
 package onboarding_test
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"os"
@@ -20,21 +19,18 @@ const stripeMock = "github.com/stripe/stripe-mock@v0.203.0"
 // document. Its customers have no address, so what is proven is the call, the key and the reading.
 func TestStripeCustomer(t *testing.T) {
 	url := startStripeMock(t)
-	ask := onboarding.StripeCustomer("sk_test_mock", url)
-	event, answer, err := ask(context.Background(), access.Event{ID: "evt_1", Customer: "cus_123"})
-	if err != nil {
-		t.Fatal(err)
+	events := []access.Event{{ID: "evt_1", Customer: "cus_123"}}
+	answer := onboarding.StripeCustomer("sk_test_mock", url).Ask(t.Context(), events)[0]
+	if answer.Finding != onboarding.Settled || answer.Status != http.StatusOK {
+		t.Errorf("finding %d with %d, want an answer with 200: %s", answer.Finding, answer.Status, answer.Message)
 	}
-	if answer.Status != http.StatusOK {
-		t.Errorf("status %d, want 200: %s", answer.Status, answer.Message)
-	}
-	if event.Email != "" || answer.Message != "the customer has no address at Stripe" {
-		t.Errorf("got address %q and %q; stripe-mock's customer has none", event.Email, answer.Message)
+	if answer.Event.Email != "" || answer.Message != "the customer has no address at Stripe" {
+		t.Errorf("got address %q and %q; stripe-mock's customer has none", answer.Event.Email, answer.Message)
 	}
 
-	ask = onboarding.StripeCustomer("no key of Stripe's", url)
-	if _, answer, err = ask(context.Background(), access.Event{ID: "evt_1", Customer: "cus_123"}); err == nil || answer.Status != http.StatusUnauthorized {
-		t.Errorf("a wrong key: status %d, error %v; want 401 and an error", answer.Status, err)
+	answer = onboarding.StripeCustomer("no key of Stripe's", url).Ask(t.Context(), events)[0]
+	if answer.Finding != onboarding.NotYet || answer.Status != http.StatusUnauthorized {
+		t.Errorf("a wrong key: finding %d with %d; want none yet, with 401", answer.Finding, answer.Status)
 	}
 }
 

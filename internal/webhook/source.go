@@ -20,10 +20,11 @@ type Config struct {
 	Secrets []string // any may match
 	// PublicURL is the whole address as the sender knows it, without the query. Only senders that sign it need it.
 	PublicURL       string
-	AllowUnsigned   bool // lets anybody send: kind none
-	AllowLegacy     bool // also tries the schemes that Row.Legacy names
-	RequireLivemode bool // skips test data
-	LookUp          bool // an address that an event leaves out can be asked for
+	AllowUnsigned   bool  // lets anybody send: kind none
+	AllowLegacy     bool  // also tries the schemes that Row.Legacy names
+	RequireLivemode bool  // skips test data
+	LookUp          bool  // an address that an event leaves out can be asked for
+	MaxBody         int64 // bytes, 0: the receiver's own limit
 	Stripe          StripeConfig
 }
 
@@ -37,6 +38,7 @@ type Source struct {
 	handshake       string
 	requireLivemode bool
 	lookUp          bool
+	maxBody         int64
 	keptHeaders     []string
 	keptQuery       []string
 }
@@ -45,7 +47,7 @@ type Source struct {
 // source: "verify.signed", "email[1]".
 func New(c Config) (*Source, error) {
 	m := &mistakes{}
-	s := &Source{name: c.Name, handshake: c.Row.Handshake, requireLivemode: c.RequireLivemode, lookUp: c.LookUp}
+	s := &Source{name: c.Name, handshake: c.Row.Handshake, requireLivemode: c.RequireLivemode, lookUp: c.LookUp, maxBody: c.MaxBody}
 	if c.Row.Verify.Kind == kindStripe {
 		return newStripe(s, c, m)
 	}
@@ -112,6 +114,9 @@ func (s *Source) String() string { return s.name }
 
 // GoString is String, so that %#v tells no more than %v.
 func (s *Source) GoString() string { return s.name }
+
+// MaxBody is how many bytes the source's requests may have, 0 where it has no limit of its own.
+func (s *Source) MaxBody() int64 { return s.maxBody }
 
 // TakesToken reports whether the source's address ends in a secret segment.
 func (s *Source) TakesToken() bool { return len(s.schemes) > 0 && s.schemes[0].kind == kindPathToken }

@@ -28,18 +28,22 @@ CREATE TABLE decisions (
   invitation_id integer references invitations (id)
 );
 
+CREATE INDEX decisions_by_email on decisions (email, event_id) where email <> '';
+
 CREATE INDEX decisions_by_event on decisions (event_id, id);
 
 CREATE INDEX decisions_by_invitation on decisions (invitation_id, id) where invitation_id is not null;
 
-CREATE INDEX decisions_by_reason on decisions (reason, id);
+CREATE INDEX decisions_by_outcome on decisions (outcome, event_id);
+
+CREATE INDEX decisions_by_reason on decisions (reason, event_id);
 
 CREATE TABLE deliveries (
   id          integer primary key,
   source      text    not null,
   received_at integer not null,
   verified_by text    not null, -- which secret matched, by its place in the configuration
-  headers     text    not null, -- the few request headers worth keeping, as a JSON object
+  request     text    not null, -- the few request headers worth keeping, as a JSON object
   body        blob              -- the bytes that were signed
 );
 
@@ -51,9 +55,15 @@ CREATE TABLE events (
   type        text    not null,
   occurred_at integer, -- by the sender's clock, null when it did not say
   recorded_at integer not null,
-  details     text    not null, -- the normalised event, JSON
+  details     text    not null, fingerprint text not null default '', body_key text, reuses_id_of integer references events (id), -- the normalised event, JSON
   unique (source, event_id)
 );
+
+CREATE UNIQUE INDEX events_by_body_key on events (source, body_key) where body_key is not null;
+
+CREATE INDEX events_by_reuse on events (reuses_id_of, id) where reuses_id_of is not null;
+
+CREATE INDEX events_by_reuse_saying on events (reuses_id_of, fingerprint) where reuses_id_of is not null;
 
 CREATE TABLE invitations (
   id              integer primary key,

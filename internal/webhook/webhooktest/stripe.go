@@ -4,6 +4,8 @@ package webhooktest
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -52,7 +54,8 @@ func (e *StripeEvent) complete() {
 	}
 	set(&e.ID, StripeID("evt"))
 	set(&e.Type, "checkout.session.completed")
-	set(&e.Customer, StripeID("cus"))
+	hash := sha256.Sum256([]byte(e.ID))
+	set(&e.Customer, "cus_"+hex.EncodeToString(hash[:8])) // one event, one customer, however often it is sent
 	set(&e.PaymentStatus, "paid")
 	set(&e.APIVersion, "2023-10-16")
 	if e.Created.IsZero() {
