@@ -1,0 +1,97 @@
+package webhooktest
+
+import (
+	"embed"
+	"encoding/hex"
+	"math/big"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"crypto/rand"
+
+	"go.yaml.in/yaml/v3"
+)
+
+//go:embed samples.yaml samples
+var sampleFiles embed.FS
+
+// A Sample is a realistic request of a preset, with gaps: see Fill.
+type Sample struct {
+	File        string            `yaml:"file"`
+	ContentType string            `yaml:"content_type"`
+	Headers     map[string]string `yaml:"headers"` // beside the signature and the time
+}
+
+// Samples returns those of a preset, the main one first, none for stripe (see StripeEvent).
+func Samples(preset string) []Sample { return allSamples()[preset] }
+
+// allSamples reads the list once. It is part of the program: a test reads it, so that it cannot fail here.
+var allSamples = sync.OnceValue(func() map[string][]Sample {
+	var samples map[string][]Sample
+	text, err := sampleFiles.ReadFile("samples.yaml")
+	if err == nil {
+		err = yaml.Unmarshal(text, &samples)
+	}
+	if err != nil {
+		panic("webhooktest: samples.yaml: " + err.Error())
+	}
+	return samples
+})
+
+// A Fill is what goes into the gaps of a sample. What is left empty but Email is made up.
+type Fill struct {
+	Email  string // empty: the event has no address
+	Name   string
+	ID     string // 24 lower-case hex characters
+	Number string // up to 10 digits
+	Now    time.Time
+}
+
+// Complete makes up what is not set.
+func (f Fill) Complete() Fill {
+	if f.Name == "" {
+		f.Name = "Test Customer"
+	}
+	if f.ID == "" {
+		var id [12]byte
+		_, _ = rand.Read(id[:]) // never fails
+		f.ID = hex.EncodeToString(id[:])
+	}
+	if f.Number == "" {
+		id, _ := new(big.Int).SetString(f.ID, 16) // one event, one number
+		if id == nil {
+			id = new(big.Int).SetBytes([]byte(f.ID))
+		}
+		f.Number = new(big.Int).Add(new(big.Int).Mod(id, big.NewInt(8_000_000_000)), big.NewInt(1_000_000_000)).String()
+	}
+	if f.Now.IsZero() {
+		f.Now = time.Now()
+	}
+	return f
+}
+
+// Make returns the request's headers, without the signature, and its body. The Fill must be complete.
+func (s Sample) Make(f Fill) (http.Header, []byte) {
+	text, err := sampleFiles.ReadFile("samples/" + s.File)
+	if err != nil {
+		panic("webhooktest: " + err.Error()) // a test reads them all
+	}
+	escape := func(v string) string { return v }
+	if strings.HasSuffix(s.File, ".form") {
+		escape = url.QueryEscape
+	}
+	gaps := func(escape func(string) string) *strings.Replacer {
+		return strings.NewReplacer("{{email}}", escape(f.Email), "{{name}}", escape(f.Name), "{{id}}", f.ID, "{{number}}", f.Number,
+			"{{now}}", escape(f.Now.UTC().Format(time.RFC3339)), "{{now_s}}", strconv.FormatInt(f.Now.Unix(), 10), "{{now_ms}}", strconv.FormatInt(f.Now.UnixMilli(), 10))
+	}
+	header := http.Header{}
+	header.Set("Content-Type", s.ContentType)
+	for name, value := range s.Headers {
+		header.Set(name, gaps(func(v string) string { return v }).Replace(value))
+	}
+	return header, []byte(gaps(escape).Replace(string(text)))
+}
