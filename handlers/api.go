@@ -7,13 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/usher-dev/usher/internal/access"
 	"github.com/usher-dev/usher/internal/ledger"
 )
 
@@ -109,4 +112,42 @@ func queryNumber(c echo.Context, name string, byDefault, low, high int64) (int64
 		return 0, invalid(fieldError{Field: name, Detail: fmt.Sprintf("wants a whole number from %d to %d", low, high)})
 	}
 	return n, nil
+}
+
+// queryOnly refuses a parameter that a call does not know: a filter with a typing error would answer with
+// everything.
+func queryOnly(c echo.Context, names ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(c.QueryParams())) {
+		if !slices.Contains(names, name) {
+			return invalid(fieldError{Field: name, Detail: "is not a parameter of this call", Mend: fmt.Sprintf("one of %v", names)})
+		}
+	}
+	return nil
+}
+
+// queryEmail reads ?email= in the form in which the ledger keeps addresses.
+func queryEmail(c echo.Context) (string, error) {
+	text := c.QueryParam("email")
+	if text == "" {
+		return "", nil
+	}
+	address, err := access.ParseAddress(text)
+	if err != nil {
+		return "", invalid(addressError(err))
+	}
+	return address.Full(), nil
+}
+
+// queryTime reads a moment, or the day at whose start it is meant.
+func queryTime(c echo.Context, name string) (time.Time, error) {
+	text := c.QueryParam(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, form := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(form, text); err == nil {
+			return at, nil
+		}
+	}
+	return time.Time{}, invalid(fieldError{Field: name, Detail: "is no time", Mend: "such as 2026-11-24T01:35:00Z or 2026-11-24, in UTC"})
 }

@@ -2,7 +2,10 @@ package handlers
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -41,6 +44,52 @@ func (s *Server) showEvent(c echo.Context) error {
 	}{newEvent(found), each(lookUps, newAttempt)})
 }
 
+// listEvents answers what kept people out, or in: by the reason of the decision that holds, and more.
+func (s *Server) listEvents(c echo.Context) error {
+	filter, err := eventFilter(c)
+	if err != nil {
+		return err
+	}
+	found, err := s.Ledger.Events(c.Request().Context(), filter)
+	if err != nil {
+		return err
+	}
+	page := struct {
+		Events     []event `json:"events"`
+		NextCursor *string `json:"next_cursor"`
+	}{Events: each(found, newEvent)}
+	if len(found) == filter.Limit {
+		cursor := strconv.FormatInt(found[len(found)-1].ID, 10)
+		page.NextCursor = &cursor
+	}
+	return c.JSON(http.StatusOK, page)
+}
+
+func eventFilter(c echo.Context) (f ledger.EventFilter, err error) {
+	if err := queryOnly(c, "reason", "outcome", "source", "type", "email", "since", "limit", "cursor"); err != nil {
+		return f, err
+	}
+	limit, err := queryNumber(c, "limit", 50, 1, 200)
+	if err != nil {
+		return f, err
+	}
+	if f.Before, err = queryNumber(c, "cursor", 0, 1, math.MaxInt64); err != nil {
+		return f, err
+	}
+	if f.Since, err = queryTime(c, "since"); err != nil {
+		return f, err
+	}
+	if f.Email, err = queryEmail(c); err != nil {
+		return f, err
+	}
+	outcomes := []access.Outcome{access.Invite, access.Hold, access.Skip}
+	if f.Outcome = access.Outcome(c.QueryParam("outcome")); f.Outcome != "" && !slices.Contains(outcomes, f.Outcome) {
+		return f, invalid(fieldError{Field: "outcome", Detail: "is no outcome of a decision", Mend: fmt.Sprintf("one of %v", outcomes)})
+	}
+	f.Reason, f.Source, f.Type, f.Limit = access.Reason(c.QueryParam("reason")), c.QueryParam("source"), c.QueryParam("type"), int(limit)
+	return f, nil
+}
+
 func (s *Server) replayDelivery(c echo.Context) error {
 	id, err := pathID(c, "delivery")
 	if err != nil {
@@ -59,6 +108,8 @@ type event struct {
 	OccurredAt *time.Time   `json:"occurred_at"`
 	RecordedAt *time.Time   `json:"recorded_at"`
 	Resends    int          `json:"resends"`
+	Otherwise  int          `json:"resends_with_another_body"`
+	SameIDAs   int64        `json:"same_id_as,omitempty"` // the sender had given its id to this event before
 	Details    access.Event `json:"event"`
 	Waiting    bool         `json:"waiting_for_look_up"`
 	Decision   *decision    `json:"decision"`
@@ -67,7 +118,7 @@ type event struct {
 
 func newEvent(e ledger.Event) event {
 	wire := event{ID: e.ID, DeliveryID: e.DeliveryID, OccurredAt: when(e.OccurredAt), RecordedAt: when(e.RecordedAt),
-		Resends: e.Resends, Details: e.Details, Waiting: len(e.Decisions) == 0}
+		Resends: e.Resends, Otherwise: e.ResentOtherwise, SameIDAs: e.ReusesIDOf, Details: e.Details, Waiting: len(e.Decisions) == 0}
 	decisions := each(e.Decisions, newDecision)
 	if n := len(decisions); n > 0 {
 		wire.Decision, wire.Earlier = &decisions[n-1], decisions[:n-1]

@@ -107,15 +107,11 @@ func (s *Server) listInvitations(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	filter := ledger.Filter{State: state, Source: c.QueryParam("source"), Before: cursor, Limit: int(limit)}
-	if text := c.QueryParam("email"); text != "" {
-		address, err := access.ParseAddress(text)
-		if err != nil {
-			return invalid(addressError(err))
-		}
-		filter.Email = address.Full()
+	email, err := queryEmail(c)
+	if err != nil {
+		return err
 	}
-	return s.answerInvitations(c, filter)
+	return s.answerInvitations(c, ledger.Filter{State: state, Email: email, Source: c.QueryParam("source"), Before: cursor, Limit: int(limit)})
 }
 
 func (s *Server) answerInvitations(c echo.Context, filter ledger.Filter) error {

@@ -77,6 +77,7 @@ func (s *Server) routes() {
 	api.POST("/invitations/:id/retry", s.retryInvitation)
 	api.POST("/invitations/:id/approve", s.approveInvitation)
 	api.POST("/invitations/retry", s.retryInvitations)
+	api.GET("/events", s.listEvents)
 	api.GET("/events/:id", s.showEvent)
 	api.POST("/deliveries/:id/replay", s.replayDelivery)
 	api.GET("/summary", s.summary)

@@ -22,7 +22,7 @@ type Attempt struct {
 	Kind         string // "invite", "look", "attributes", "customer"
 	StartedAt    time.Time
 	Duration     time.Duration
-	Transport    string // "v2", "bulk", "stripe"
+	Transport    string // "v2", "bulk"; of a look-up the provider: "hubspot", "paddle", "stripe"
 	Status       int    // HTTP, 0 when no answer came
 	Outcome      string // "sent", "present", "found", "not found", "later", "never", "stop"
 	Message      string // the other side's own words, redacted

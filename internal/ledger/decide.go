@@ -27,8 +27,8 @@ type Verdict struct {
 	// Fingerprint is what the event says, hashed: it tells a resend from an identity used twice. Empty matches
 	// anything.
 	Fingerprint string
-	// BodyKey is the event's second identity, the hash of what was signed and, in a batch, of its place there. It
-	// is empty where the sender's own identity is inside what was signed.
+	// BodyKey is the event's second identity: the hash of what was signed or, in a batch, of its own item, since
+	// two events with one key are one. It is empty where the sender's own identity is inside what was signed.
 	BodyKey string
 	// Accepted means that Retool says the person of Decision.Address came in. Decision is to skip.
 	Accepted bool

@@ -44,6 +44,7 @@ func suite(t *testing.T, open opener) {
 		{name: "settle", test: testSettle},
 		{name: "by hand", test: testByHand},
 		{name: "query", test: testQuery},
+		{name: "events", test: testEvents},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open) })
 	}

@@ -86,13 +86,13 @@ func (ob *Onboarding) decide(d ledger.Delivery) (verdicts []ledger.Verdict, err 
 		return nil, fmt.Errorf("the source %q is not configured any more; configure it and replay the delivery", d.Source)
 	}
 	for _, e := range source.Events(webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy, d.Request)) {
-		verdicts = append(verdicts, ob.verdict(e))
+		verdicts = append(verdicts, Verdict(ob.Policy, e))
 	}
 	return verdicts, nil
 }
 
-// verdict decides one event: by the sender's own words first, then by the domain rule and the access rules.
-func (ob *Onboarding) verdict(e webhook.Event) ledger.Verdict {
+// Verdict decides one event: by the sender's own words first, then by the domain rule and the access rules.
+func Verdict(policy *access.Policy, e webhook.Event) ledger.Verdict {
 	v := ledger.Verdict{Event: e.Event, OccurredAt: e.OccurredAt, Fingerprint: e.Fingerprint, BodyKey: e.BodyKey, Accepted: e.Accepted}
 	switch p := e.Preliminary; {
 	case p.Outcome == access.Skip:
@@ -102,7 +102,7 @@ func (ob *Onboarding) verdict(e webhook.Event) ledger.Verdict {
 		v.LookUp = true
 		v.Decision = access.Decision{Outcome: p.Outcome, Reason: p.Reason, Sentence: p.Sentence, Rule: -1}
 	default:
-		v.Decision = ob.Policy.Decide(e.Event)
+		v.Decision = policy.Decide(e.Event)
 		if p.Outcome == access.Hold && v.Decision.Outcome == access.Invite {
 			v.Decision.Outcome, v.Decision.Reason, v.Decision.Sentence = p.Outcome, p.Reason, p.Sentence
 		}

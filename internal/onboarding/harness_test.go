@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,6 +28,7 @@ import (
 const (
 	token     = "retool_canarytoken0123456789"
 	stripeKey = "rk_live_canarykey0123456789"
+	apiKey    = "pat-canarykey0123456789" // of HubSpot and Paddle
 	secret    = "whsec_canarysecret0123456789"
 	patience  = 20 * time.Second
 )
@@ -38,7 +40,7 @@ var everything lockedBuffer
 func TestMain(m *testing.M) {
 	code := m.Run()
 	text := everything.String()
-	for _, canary := range []string{token, stripeKey, secret, "@customer", "%40customer", "jane.doe", "Jane Doe"} {
+	for _, canary := range []string{token, stripeKey, apiKey, contactPrefix, paddlePrefix, secret, "@customer", "%40customer", "jane.doe", "Jane Doe"} {
 		// A masked address is j…@customer.example.
 		for line := range strings.Lines(text) {
 			if strings.Contains(strings.ReplaceAll(line, "…@customer", ""), canary) {
@@ -84,6 +86,7 @@ type setting struct {
 	policy  access.PolicyConfig
 	stripe  webhook.StripeConfig
 	stripes http.Handler // stands in for Stripe's API
+	lookUps map[string]onboarding.LookUp
 	retool  retooltest.Options
 	front   func(retool http.Handler) http.Handler // what stands before Retool
 	client  retoolclient.Options
@@ -110,6 +113,7 @@ func newWorld(t *testing.T, s setting) *world {
 	s.stripe.LookUp = s.stripes != nil
 	w.source = must(webhook.NewStripe("stripe", s.stripe))(t)
 	lookUps := map[string]onboarding.LookUp{}
+	maps.Copy(lookUps, s.lookUps)
 	if s.stripes != nil {
 		api := httptest.NewServer(s.stripes)
 		t.Cleanup(api.Close)

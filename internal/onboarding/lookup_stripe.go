@@ -42,9 +42,7 @@ func (stripeCustomers) Limit() (int, time.Duration) { return 1, 20 * time.Millis
 func (s stripeCustomers) Ask(ctx context.Context, events []access.Event) []Answer {
 	answers := make([]Answer, len(events))
 	for i, e := range events {
-		params := &stripe.CustomerParams{}
-		params.Context = ctx
-		customer, err := s.client.Get(e.Customer, params)
+		customer, err := s.client.Get(e.Customer, &stripe.CustomerParams{Params: stripe.Params{Context: ctx}})
 		answers[i] = stripeAnswer(e, customer, err)
 	}
 	return answers

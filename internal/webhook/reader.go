@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -146,11 +147,13 @@ func (r *reading) items() ([]any, error) {
 
 // event normalises what is in the environment.
 func (r *reading) event() Event {
-	e := Event{Event: access.Event{Source: r.source.name, Type: r.text("type", r.kind), Name: r.text("name", r.name), Customer: r.text("customer", r.customer)}}
-	if e.Type == "" {
-		e.Type = "event"
-	}
+	e := Event{Event: access.Event{Source: r.source.name}}
+	r.identify(&e)
+	e.Type = cmp.Or(r.text("type", r.kind), "event")
 	e.OccurredAt = r.moment()
+	r.judge(&e)
+	e.Email, e.Tried = r.address()
+	e.Name, e.Customer = r.text("name", r.name), r.text("customer", r.customer)
 	for _, a := range r.attributes {
 		if value := r.text("attributes."+a.name, a.value); value != "" {
 			if e.Attributes == nil {
@@ -159,9 +162,6 @@ func (r *reading) event() Event {
 			e.Attributes[a.name] = value
 		}
 	}
-	e.Email, e.Tried = r.address()
-	r.identify(&e)
-	r.judge(&e)
 	e.LookUp = r.source.lookUp && e.Email == "" && e.Customer != "" && e.Preliminary.Outcome != access.Skip
 	return e
 }

@@ -242,7 +242,7 @@ func (s *Source) stripeFills(eventType string) (fill func(*Event, json.RawMessag
 func (s *Source) malformed(body []byte, why string) Event {
 	hash := sha256.Sum256(body)
 	event := Event{Event: access.Event{Source: s.name, ID: "body:" + hex.EncodeToString(hash[:]), Type: "malformed"}}
-	return event.skip(ReasonMalformed, "This was signed by the sender, but "+why+".")
+	return event.skip(ReasonMalformed, "This came from the sender, but "+why+".")
 }
 
 // shape tells what is wrong with JSON without telling its content.
