@@ -21,7 +21,7 @@ build: ## build the static binary: bin/usher
 
 .PHONY: test
 test: ## vet and test with the race detector; installs what that needs
-	@scripts/need.sh gcc stripe-mock
+	@scripts/need.sh gcc stripe-mock node
 	go vet ./...
 	STRIPE_MOCK="$$(ls $(CURDIR)/bin/stripe-mock 2>/dev/null || true)" CGO_ENABLED=1 go test -race -shuffle=on ./...
 

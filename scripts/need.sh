@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings what the tests and linters need and this machine lacks.
 #
-#   scripts/need.sh gcc stripe-mock golangci-lint
+#   scripts/need.sh gcc stripe-mock node golangci-lint
 #
 # What is there already costs nothing. With CI=true whatever cannot be had is a failure, never a skip.
 set -euo pipefail
@@ -72,6 +72,38 @@ need_stripe_mock() {
   say "stripe-mock could not be built: the tests against Stripe's own mock will be skipped"
 }
 
+readonly node_packages=internal/webhook/testdata/node
+
+# has_node says whether there is a Node that the pinned packages run on.
+has_node() {
+  local version
+  version=$(node --version 2>/dev/null) && version=${version#v} && [ "${version%%.*}" -ge 18 ] && command -v npm >/dev/null
+}
+
+# has_packages says whether bin/node holds what the lock file names. It is copied there last, so that an
+# installation that broke off does not count.
+has_packages() { has_node && cmp -s "$node_packages/package-lock.json" "$bin/node/installed"; }
+
+install_packages() {
+  if ! has_node && can_apt; then
+    say "installing Node.js for the senders' own libraries"
+    apt_install nodejs npm || say "apt-get could not"
+  fi
+  has_node || return
+  say "installing the senders' own libraries for Node.js into bin/node/"
+  rm -rf "$bin/node" && mkdir -p "$bin/node" && cp "$node_packages"/package*.json "$bin/node" || return
+  (cd "$bin/node" && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) || return
+  cp "$node_packages/package-lock.json" "$bin/node/installed"
+}
+
+need_node() {
+  has_packages && return
+  install_packages && has_packages && return
+  local why="the senders' Node libraries could not be installed; they want Node.js 18 or later with npm"
+  [ "${CI:-}" = true ] && die "$why, and CI must run every test"
+  say "$why: the tests against them will be skipped"
+}
+
 need_golangci_lint() {
   local module=github.com/golangci/golangci-lint/v2
   install_tool golangci-lint $module $golangci_lint_version $module/cmd/golangci-lint ||
@@ -86,6 +118,7 @@ for what in "$@"; do
   case $what in
     gcc) need_gcc ;;
     stripe-mock) need_stripe_mock ;;
+    node) need_node ;;
     golangci-lint) need_golangci_lint ;;
     *) die "unknown: $what" ;;
   esac

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,109 +14,198 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usher-dev/usher/config"
+	"github.com/usher-dev/usher/internal/webhook"
 	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
 
-func newSend() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "send",
-		Short: "Send a signed test event to a running Usher",
-		Example: `  usher send stripe --email ada@example.com
-  usher send stripe --tamper`,
-		RunE: func(_ *cobra.Command, args []string) error {
-			return usageError{fmt.Errorf("send wants the kind of event to send: usher send stripe (got %q)\nsee: usher send --help", args)}
-		},
-	}
-	cmd.AddCommand(newSendStripe())
-	for _, sub := range cmd.Commands() {
-		refuseArguments(sub)
-	}
-	return cmd
-}
-
-// sendFlags are what "usher send stripe" was asked for.
+// sendFlags are what "usher send" was asked for.
 type sendFlags struct {
-	email, eventType, eventID, status, url, source string
-	tamper, stale, asJSON                          bool
+	preset, source, url, body                   string
+	email, name, id, variant, eventType, status string
+	headers                                     []string
+	tamper, stale, suite, asJSON                bool
+	setsEventType, setsStatus, setsName         bool
 }
 
-func newSendStripe() *cobra.Command {
+func newSend() *cobra.Command {
 	var f sendFlags
 	cmd := &cobra.Command{
-		Use:   "stripe",
-		Short: "Send an event like Stripe's, signed like Stripe's",
-		Long: `Send signs an event with the source's first secret (STRIPE_WEBHOOK_SECRET, or the one in usher.yaml)
-and posts it. Without --email the event is of Stripe's test mode and has no address, so that a
-production Usher records and skips it.
+		Use:   "send PRESET",
+		Short: "Send a signed test event to a running Usher, or try a suite of them on it",
+		Long: `Send makes an event like the one that a sender sends, signs it as that sender signs, with the first secret
+of the source in Usher's configuration, and posts it. "usher presets" lists the senders. The source is
+--source, else the one whose preset is PRESET, else the one that is named PRESET. A source without a preset
+is sent a file: usher send --source NAME --body FILE.
 
-Exit status 0 when Usher answered as it should: 200, or 401 with --tamper or --stale.`,
-		Example: `  usher send stripe --email ada@example.com
+Without --email the event has no address, so that nobody is invited. (Stripe's is then of its test mode, too.)
+
+--suite tries a whole deployment: what is valid must be taken, and what is sent twice, forged, altered, old,
+from the future, empty, too large or compressed must be answered as it should be. It sends no address unless
+--email is given. With the admin token (USHER_TOKEN, or admin_token of the configuration) it also asks Usher
+whether a duplicate was counted once.
+
+Exit status 0 when Usher answered as it should: 200, or 401 with --tamper or --stale; with --suite, when no
+case failed.`,
+		Example: `  usher send stripe                                             # recorded, nobody is invited
   usher send stripe --type invoice.paid --email ada@example.com --url https://usher.example.com
-  usher send stripe --tamper`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return sendStripe(cmd, f) },
+  usher send typeform --tamper                                  # refused
+  usher send woocommerce --variant ping
+  usher send --source billing --body event.json --header "X-Event: paid"
+  usher send hubspot --suite --url https://usher.example.com    # a test kit for your own deployment`,
+		Args: func(_ *cobra.Command, args []string) error { return f.takeArguments(args) },
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+			for _, preset := range webhook.Presets() {
+				if len(args) == 0 {
+					names = append(names, preset.Name+"\t"+preset.About.Title)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			changed := cmd.Flags().Changed
+			f.setsEventType, f.setsStatus, f.setsName = changed("type"), changed("payment-status"), changed("name")
+			return send(cmd, f)
+		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.email, "email", "", "the customer's address")
-	flags.StringVar(&f.eventType, "type", "checkout.session.completed", "the event's type")
-	flags.StringVar(&f.eventID, "id", "", "the event's id, to send the same event again (default: a new one)")
-	flags.StringVar(&f.status, "payment-status", "paid", "paid, unpaid or no_payment_required")
-	flags.StringVar(&f.url, "url", "http://localhost:8080", "where Usher runs")
-	flags.StringVar(&f.source, "source", "stripe", "the source's name")
-	flags.BoolVar(&f.tamper, "tamper", false, "change the body after signing; Usher must refuse")
-	flags.BoolVar(&f.stale, "stale", false, "sign with a time an hour ago; Usher must refuse")
-	flags.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
+	f.bind(cmd)
 	return cmd
+}
+
+func (f *sendFlags) bind(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.source, "source", "", "the source's name in Usher's configuration (default: found by PRESET)")
+	flags.StringVar(&f.url, "url", "http://localhost:8080", "where Usher runs")
+	flags.StringVar(&f.email, "email", "", "the customer's address, who may be invited (default: none)")
+	flags.StringVar(&f.name, "name", "Test Customer", "the customer's name")
+	flags.StringVar(&f.id, "id", "", "the event's id, to send the same event again (default: a new one)")
+	flags.StringVar(&f.variant, "variant", "", "another event of the sender, such as ping; an unknown one lists them")
+	flags.StringArrayVar(&f.headers, "header", nil, `a header of the request, "Name: value", set before it is signed; can be repeated`)
+	flags.StringVar(&f.body, "body", "", "a file with the body, sent as it is; - is the standard input")
+	flags.StringVar(&f.eventType, "type", "checkout.session.completed", "stripe only: the event's type")
+	flags.StringVar(&f.status, "payment-status", "paid", "stripe only: paid, unpaid or no_payment_required")
+	flags.BoolVar(&f.tamper, "tamper", false, "change the body after signing; Usher must refuse")
+	flags.BoolVar(&f.stale, "stale", false, "sign with a time that is too long ago; Usher must refuse")
+	flags.BoolVar(&f.suite, "suite", false, "try everything that a sender, or somebody who is none, could send")
+	flags.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
+}
+
+// takeArguments takes the preset, and says what is near to one that there is not.
+func (f *sendFlags) takeArguments(args []string) error {
+	switch {
+	case len(args) > 1:
+		return usageError{fmt.Errorf("send takes one preset, and %q besides\nsee: usher send --help", args[1])}
+	case len(args) == 0 && f.source == "":
+		return usageError{errors.New("send wants a preset, such as: usher send stripe\nsee: usher presets")}
+	case len(args) == 0:
+		return nil
+	}
+	f.preset = args[0]
+	if preset, ok := webhook.FindPreset(f.preset); !ok || preset.Hidden {
+		return usageError{fmt.Errorf("there is no preset %q; %sa source of your own is named by --source\nsee: usher presets", f.preset, config.DidYouMean(f.preset, presetNames()))}
+	}
+	return nil
+}
+
+// check refuses flags that mean nothing together.
+func (f *sendFlags) check() error {
+	for _, c := range []struct {
+		wrong bool
+		say   string
+	}{
+		{f.suite && (f.tamper || f.stale), "--suite tampers and waits by itself: leave --tamper and --stale out"},
+		{f.suite && f.variant != "", "--suite sends the sender's usual event: leave --variant out"},
+		{f.tamper && f.stale, "--tamper and --stale exclude each other: either alone must be refused"},
+		{f.body != "" && (f.variant != "" || f.id != "" || f.setsName || f.setsEventType || f.setsStatus), "--body is sent as it is: leave --variant, --id, --name, --type and --payment-status out"},
+		{f.preset != "stripe" && (f.setsEventType || f.setsStatus), "--type and --payment-status are for stripe; other senders have --variant"},
+		{f.preset == "stripe" && f.variant != "", "stripe has no variants: choose the event by --type"},
+	} {
+		if c.wrong {
+			return usageError{errors.New(c.say + "\nsee: usher send --help")}
+		}
+	}
+	return nil
+}
+
+// send finds the source, makes the event, and sends it in one way or in all.
+func send(cmd *cobra.Command, f sendFlags) error {
+	t, err := newTarget(configOptions(cmd), &f)
+	if err != nil {
+		return err
+	}
+	if err := f.check(); err != nil {
+		return err
+	}
+	m, err := t.message(f, cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	if f.suite {
+		return runSuite(cmd.Context(), cmd.OutOrStdout(), t, m, f.asJSON)
+	}
+	return t.sendOne(cmd.Context(), cmd.OutOrStdout(), m, f)
 }
 
 // A sendResult is what came of a sent event.
 type sendResult struct {
 	OK       bool            `json:"ok"`
-	EventID  string          `json:"event_id"`
+	Source   string          `json:"source"`
+	URL      string          `json:"url"`
+	EventID  string          `json:"event_id"` // "" of a handshake, which is no event
+	Address  string          `json:"address"`  // masked; "" where nobody can be invited
 	Status   int             `json:"status"`
 	Expected int             `json:"expected"`
 	Answer   json.RawMessage `json:"answer"`
 	TookMS   int64           `json:"took_ms"`
 }
 
-func sendStripe(cmd *cobra.Command, f sendFlags) error {
-	secret, err := signingSecret(configOptions(cmd), f.source)
+func (t *target) sendOne(ctx context.Context, w io.Writer, m message, f sendFlags) error {
+	at, expected := time.Now(), http.StatusOK
+	switch {
+	case (f.tamper || f.stale) && m.greeting:
+		return usageError{errors.New("this is a handshake, which is answered whoever sends it: choose another event for --tamper or --stale")}
+	case f.tamper && !t.signsBody():
+		return usageError{fmt.Errorf("%s does not sign the body (%s): nobody could see that it was changed", t.title(), t.proof())}
+	case f.stale && !t.signsTime():
+		return usageError{fmt.Errorf("%s signs no time: no event of it is ever stale", t.title())}
+	case f.stale:
+		at, expected = at.Add(-max(time.Hour, t.tolerance()+time.Minute)), http.StatusUnauthorized
+	}
+	out, err := t.prove(m)
+	if err == nil && f.stale {
+		out, err = t.sign(m, m.body, t.own(), at)
+	}
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	event := webhooktest.StripeEvent{ID: f.eventID, Type: f.eventType, Email: f.email, Name: "Test Customer", PaymentStatus: f.status, TestMode: f.email == ""}
-	if event.ID == "" {
-		event.ID = webhooktest.StripeID("evt")
-	}
-	signedAt, expected := time.Now(), http.StatusOK
-	if f.stale {
-		signedAt, expected = signedAt.Add(-time.Hour), http.StatusUnauthorized
-	}
-	body := event.JSON()
-	header := webhooktest.SignStripe(body, secret, signedAt)
 	if f.tamper {
-		body, expected = append(body, ' '), http.StatusUnauthorized
+		out.body, expected = t.tampered(m.body, false), http.StatusUnauthorized
 	}
-	start := time.Now()
-	status, answer, err := post(cmd.Context(), strings.TrimRight(f.url, "/")+"/webhooks/"+f.source, header, body)
+	a, err := t.post(ctx, out)
 	if err != nil {
 		return fmt.Errorf("%w\nis usher running there? give its address with --url", err)
 	}
-	result := sendResult{OK: status == expected, EventID: event.ID, Status: status, Expected: expected, Answer: answer, TookMS: time.Since(start).Milliseconds()}
-	return printSent(cmd.OutOrStdout(), result, f.asJSON)
+	return t.printSent(w, m, sendResult{
+		OK: a.status == expected, Source: t.name, URL: t.shown(t.url), EventID: t.shown(m.id), Address: t.shown(m.address),
+		Status: a.status, Expected: expected, Answer: t.shownJSON(a.json()), TookMS: a.took.Milliseconds(),
+	}, f.asJSON)
 }
 
-func printSent(w io.Writer, r sendResult, asJSON bool) error {
+func (t *target) printSent(w io.Writer, m message, r sendResult, asJSON bool) error {
 	if asJSON {
 		_ = json.NewEncoder(w).Encode(r)
 	} else {
 		c := coloursFor(w)
-		mark := c.green + "✓" + c.off
+		mark, what := c.green+"✓"+c.off, r.EventID
 		if !r.OK {
 			mark = c.red + "✗" + c.off
 		}
-		fmt.Fprintf(w, "%s %s → %d (expected %d) in %d ms: %s\n", mark, r.EventID, r.Status, r.Expected, r.TookMS, bytes.TrimSpace(r.Answer))
-		if r.OK && r.Status == http.StatusOK {
-			fmt.Fprintf(w, "why it was decided as it was: curl -H \"Authorization: Bearer $USHER_ADMIN_TOKEN\" …/v1/events/%s\n", r.EventID)
+		if m.greeting {
+			what = "a handshake"
+		}
+		fmt.Fprintf(w, "%s %s → %d (expected %d) in %d ms: %s\n", mark, what, r.Status, r.Expected, r.TookMS, bytes.TrimSpace(r.Answer))
+		if r.OK && r.Status == http.StatusOK && !m.greeting {
+			fmt.Fprintln(w, m.whoIsInvited(r.Address))
+			fmt.Fprintf(w, "why it was decided as it was: curl -H \"Authorization: Bearer $USHER_ADMIN_TOKEN\" '%s'\n", t.shown(strings.TrimRight(t.base.Redacted(), "/")+t.eventPath(m.id)))
 		}
 	}
 	if !r.OK {
@@ -124,14 +214,19 @@ func printSent(w io.Writer, r sendResult, asJSON bool) error {
 	return nil
 }
 
-// signingSecret finds the first secret of a source. The rest of the configuration may be incomplete: whoever
-// sends a test event need not hold Retool's token.
-func signingSecret(o config.Options, source string) (string, error) {
-	cfg, _ := config.Load(o)
-	if s, ok := cfg.Sources[source]; ok && len(s.Secrets) > 0 && !s.Secrets[0].IsBlank() {
-		return s.Secrets[0].Reveal(), nil
+// tampered is a body that was changed where it is signed: by one byte more, or by one bit.
+func (t *target) tampered(body []byte, flip bool) []byte {
+	from, to := t.signedPart(body)
+	if !flip || from == to {
+		at := to
+		if from > 0 || to < len(body) {
+			at = from + 1 // inside the one element of the batch that is signed
+		}
+		return bytes.Join([][]byte{body[:at], body[at:]}, []byte(" "))
 	}
-	return "", fmt.Errorf("there is no signing secret for the source %q: set STRIPE_WEBHOOK_SECRET to the one that Usher uses, or name its file with --config", source)
+	changed := bytes.Clone(body)
+	changed[from+(to-from)/2] ^= 1
+	return changed
 }
 
 // post sends a body and returns the answer, which must be small.
@@ -146,19 +241,66 @@ func post(ctx context.Context, url string, header http.Header, body []byte) (int
 
 // do makes one call with a time-out and reads at most 1 MiB of JSON.
 func do(request *http.Request) (int, []byte, error) {
-	client := &http.Client{Timeout: 30 * time.Second}
+	a, err := exchange(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	return a.status, a.json(), nil
+}
+
+// An answer is what a call was answered with.
+type answer struct {
+	status    int
+	body      []byte
+	requestID string
+	location  string // of a redirect
+	took      time.Duration
+}
+
+// exchange makes one call with a time-out and reads at most 1 MiB. It follows no redirect, as senders do not:
+// what is sent holds a token, or lets somebody in.
+func exchange(request *http.Request) (answer, error) {
+	client := &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	start := time.Now()
 	response, err := client.Do(request)
 	if err != nil {
-		return 0, nil, err
+		return answer{}, err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil {
-		return 0, nil, err
+		return answer{}, err
 	}
-	if !json.Valid(answer) {
-		quoted, _ := json.Marshal(fmt.Sprintf("%d bytes that are no JSON", len(answer)))
-		answer = quoted
+	return answer{response.StatusCode, body, response.Header.Get("X-Request-Id"), response.Header.Get("Location"), time.Since(start)}, nil
+}
+
+// json is the body, or a text that says that it is none.
+func (a answer) json() []byte {
+	if json.Valid(a.body) {
+		return a.body
 	}
-	return response.StatusCode, answer, nil
+	quoted, _ := json.Marshal(fmt.Sprintf("%d bytes that are no JSON", len(a.body)))
+	return quoted
+}
+
+// sample finds the preset's sample that a variant names, the main one without.
+func sample(preset, variant string) (webhooktest.Sample, error) {
+	all := webhooktest.Samples(preset)
+	if len(all) == 0 {
+		return webhooktest.Sample{}, fmt.Errorf("there is no sample event of %s: give one by --body", preset)
+	}
+	if variant == "" {
+		return all[0], nil
+	}
+	var known []string
+	for _, s := range all[1:] {
+		if s.Variant(preset) == variant {
+			return s, nil
+		}
+		known = append(known, s.Variant(preset))
+	}
+	if len(known) == 0 {
+		return webhooktest.Sample{}, fmt.Errorf("%s has no variants", preset)
+	}
+	return webhooktest.Sample{}, fmt.Errorf("%s has no variant %q; %sthere are: %s", preset, variant, config.DidYouMean(variant, known), strings.Join(known, ", "))
 }

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/tidwall/gjson"
 )
 
 // The bounds of a body, beside its size. Senders nest a dozen levels; a form tool may have some hundred fields.
@@ -23,7 +25,6 @@ const (
 var (
 	errDepth  = fmt.Errorf("it is nested more than %d levels deep", maxDepth)
 	errFields = fmt.Errorf("it has more than %d fields", maxFields)
-	errRest   = errors.New("there is more behind the end of the JSON")
 )
 
 // decodeBody reads what a sender sent, by what it is rather than by what it calls itself: JSON also comes as
@@ -35,7 +36,7 @@ func decodeBody(contentType string, body []byte, jsonField string) (decoded any,
 	switch {
 	case len(trimmed) == 0:
 		return nil, nil, nil
-	case kind == "multipart/form-data":
+	case kind == "multipart/form-data" && trimmed[0] == '-': // the type is not signed: it must not make fields of what is within JSON
 		form, err = readMultipart(body, params["boundary"])
 	case trimmed[0] != '{' && trimmed[0] != '[' && kind == "application/x-www-form-urlencoded":
 		form, err = readForm(string(trimmed))
@@ -79,7 +80,7 @@ func readMultipart(body []byte, boundary string) (map[string]any, error) {
 	}
 	form := map[string]any{}
 	reader := multipart.NewReader(bytes.NewReader(body), boundary)
-	for range maxFields {
+	for range maxFields + 1 {
 		part, err := reader.NextRawPart()
 		if errors.Is(err, io.EOF) {
 			return form, nil
@@ -105,16 +106,10 @@ func DecodeJSON(text []byte) (any, error) {
 	if err := shallow(text); err != nil {
 		return nil, err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	var value any
-	if err := decoder.Decode(&value); err != nil {
-		return nil, errors.New(shape(err))
+	if !gjson.ValidBytes(text) {
+		return nil, errors.New(shape(json.Unmarshal(text, new(any)))) // which says where
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errRest
-	}
-	return plain(value), nil
+	return plain(gjson.ParseBytes(text)), nil
 }
 
 // shallow refuses deep nesting before anything is built of it.
@@ -138,32 +133,54 @@ func shallow(text []byte) error {
 	return nil
 }
 
-// plain turns numbers into Go's own, and texts into what every store takes.
-func plain(value any) any {
-	switch v := value.(type) {
-	case map[string]any:
-		for name, inner := range v {
-			v[name] = plain(inner)
+// plain builds Go's own values, with texts that every store takes.
+func plain(value gjson.Result) any {
+	switch value.Type {
+	case gjson.String:
+		return text(value)
+	case gjson.Number:
+		return number(value.Raw)
+	case gjson.True, gjson.False:
+		return value.Bool()
+	case gjson.JSON:
+		if value.IsArray() {
+			list := []any{}
+			value.ForEach(func(_, one gjson.Result) bool {
+				list = append(list, plain(one))
+				return true
+			})
+			return list
 		}
-	case []any:
-		for i, inner := range v {
-			v[i] = plain(inner)
-		}
-	case json.Number:
-		return number(string(v))
-	case string:
-		return clean(v)
+		object := map[string]any{}
+		value.ForEach(func(name, one gjson.Result) bool {
+			object[text(name)] = plain(one)
+			return true
+		})
+		return object
+	default:
+		return nil
 	}
-	return value
+}
+
+// text is a JSON text. gjson drops a character behind half of a surrogate pair, so that such texts are left
+// to encoding/json.
+func text(value gjson.Result) string {
+	decoded := value.Str
+	if strings.Contains(value.Raw, `\u`) {
+		_ = json.Unmarshal([]byte(value.Raw), &decoded) // it was checked to be valid
+	}
+	return clean(decoded)
 }
 
 func number(text string) any {
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return int(n)
+	if !strings.ContainsAny(text, ".eE") {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return int(n)
+		}
+		if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+			return n
+		}
 	}
-	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return n
-	}
-	f, _ := strconv.ParseFloat(text, 64) // beyond the range: infinite, which no value is made of
+	f, _ := strconv.ParseFloat(text, 64) // beyond the range: infinite, which no text is made of
 	return f
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"go.yaml.in/yaml/v3"
@@ -16,11 +17,11 @@ var presetFile []byte
 
 // A Preset is the row of a well-known sender, with what people should know of it.
 type Preset struct {
-	Name   string    `yaml:"name"`
-	Hidden bool      `yaml:"hidden"` // only another preset's legacy
-	About  About     `yaml:"about"`
-	Row    Row       `yaml:"row"`
-	Source yaml.Node `yaml:"-"` // the row as it is written
+	Name   string `yaml:"name"`
+	Hidden bool   `yaml:"hidden"` // only another preset's legacy
+	About  About  `yaml:"about"`
+	Row    Row    `yaml:"row"`
+	Source string `yaml:"-"` // the row as it is written
 }
 
 // Presets lists the presets that a source may name, in the order of presets.yaml.
@@ -46,17 +47,29 @@ var allPresets = sync.OnceValue(func() []Preset {
 	if err := decoder.Decode(&presets); err != nil {
 		panic("webhook: presets.yaml: " + err.Error())
 	}
-	var written []struct {
+	var rows []struct {
 		Row yaml.Node `yaml:"row"`
 	}
-	if err := yaml.Unmarshal(presetFile, &written); err != nil {
+	if err := yaml.Unmarshal(presetFile, &rows); err != nil {
 		panic("webhook: presets.yaml: " + err.Error())
 	}
 	for i := range presets {
-		presets[i].Source = written[i].Row
+		presets[i].Source = written(rows[i].Row)
 	}
 	return presets
 })
+
+// written is the text of a mapping in presets.yaml, without its indent.
+func written(mapping yaml.Node) string {
+	lines := strings.Split(string(presetFile), "\n")[mapping.Line-1:]
+	indent := strings.Repeat(" ", mapping.Column-1)
+	end := slices.IndexFunc(lines, func(line string) bool { return line != "" && !strings.HasPrefix(line, indent) })
+	if end < 0 {
+		end = len(lines)
+	}
+	text := strings.ReplaceAll("\n"+strings.Join(lines[:end], "\n"), "\n"+indent, "\n")
+	return strings.TrimSpace(text) + "\n"
+}
 
 // Over lays a row over another, field by field: what is set in the upper wins. Another kind of verification
 // replaces the lower one's whole.
@@ -116,25 +129,42 @@ func overlay[T comparable](to *T, from T) {
 }
 
 // Example is the source as an operator would write it without the preset, ready to paste and change.
-func (p Preset) Example() (string, error) {
-	row := p.Source
-	row.Content = slices.Clone(row.Content)
-	for i := 0; i+1 < len(row.Content); i += 2 {
-		if row.Content[i].Value == "legacy" { // known to the preset only
-			row.Content = slices.Delete(row.Content, i, i+2)
-			break
+func (p Preset) Example() string {
+	var b strings.Builder
+	comment(&b, "", p.About.Title+": "+p.About.Link)
+	comment(&b, "", "This is the preset "+p.Name+", written out to be changed. Left as it is, preset: "+p.Name+" with secrets does the same.")
+	if len(p.Row.Legacy) > 0 {
+		comment(&b, "", "Not written out are the older signatures ("+strings.Join(p.Row.Legacy, ", ")+
+			"). allow_legacy takes them too, and needs the line preset: "+p.Name+".")
+	}
+	fmt.Fprintf(&b, "sources:\n  %s:\n", p.Name)
+	comment(&b, "    ", p.About.Secret)
+	fmt.Fprintf(&b, "    secrets: [\"${%s}\"]\n", p.About.Env)
+	if strings.Contains(p.Row.Verify.Signed, "{url}") {
+		comment(&b, "    ", "The address is part of what is signed. Unset: the general public_url, with /webhooks/ and the source's name.")
+		fmt.Fprintf(&b, "    # public_url: https://usher.example.com/webhooks/%s\n", p.Name)
+	}
+	if p.Row.LookUp != "" {
+		comment(&b, "    ", "The key with which Usher asks for an address that an event leaves out.")
+		fmt.Fprintf(&b, "    # api_key: ${%s_API_KEY}\n", strings.ToUpper(p.Row.LookUp))
+	}
+	for line := range strings.Lines(p.Source) {
+		if !strings.HasPrefix(line, "legacy:") { // known to the preset only
+			b.WriteString(strings.TrimRight("    "+line, " \n") + "\n")
 		}
 	}
-	secrets := yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle, Content: []*yaml.Node{
-		{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Value: "${" + p.About.Env + "}"},
-	}}
-	row.Content = append([]*yaml.Node{{Kind: yaml.ScalarNode, Value: "secrets"}, &secrets}, row.Content...)
-	var text bytes.Buffer
-	encoder := yaml.NewEncoder(&text)
-	encoder.SetIndent(2)
-	err := encoder.Encode(map[string]map[string]*yaml.Node{"sources": {p.Name: &row}})
-	if err != nil {
-		return "", fmt.Errorf("write the preset %s: %w", p.Name, err)
+	return b.String()
+}
+
+// comment writes a text as a comment of lines that are not too long.
+func comment(b *strings.Builder, indent, text string) {
+	line := indent + "#"
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+len(word) > 110 {
+			b.WriteString(line + "\n")
+			line = indent + "#"
+		}
+		line += " " + word
 	}
-	return text.String(), nil
+	b.WriteString(line + "\n")
 }

@@ -259,7 +259,10 @@ func (r *reading) identify(e *Event) {
 func (r *reading) hash() string {
 	what := r.raw
 	if r.item >= 0 {
-		what, _ = json.Marshal(r.env.Item) // what was decoded from JSON can be encoded; keys come sorted
+		var err error
+		if what, err = json.Marshal(r.env.Item); err != nil { // an infinite number, for which JSON has no word
+			what = fmt.Append(nil, r.env.Item) // keys come sorted, as they do from Marshal
+		}
 	}
 	sum := sha256.New()
 	sum.Write(what)

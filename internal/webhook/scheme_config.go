@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
@@ -9,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/usher-dev/usher/internal/access"
 )
@@ -48,7 +50,7 @@ func (m *mistakes) add(path, problem, mend string) {
 // oneOf returns the value or its default, and reports one that is not allowed.
 func (m *mistakes) oneOf(path, value string, allowed ...string) string {
 	if value != "" && !slices.Contains(allowed, value) {
-		m.add(path, "is not one of: "+strings.Join(allowed, ", "), "")
+		m.add(path, "is not one of: "+strings.TrimPrefix(strings.Join(allowed, ", "), ", "), "write one of them, or remove it")
 		return allowed[0]
 	}
 	return cmp.Or(value, allowed[0])
@@ -119,6 +121,7 @@ func (s *scheme) checkSignature(v Verify, m *mistakes) {
 		{has(isTime) && !hasTime, "verify.signed", "contains {ts}, and nothing says where the time stands", "set ts_header, or ts_key with format: kv"},
 		{!has(isTime) && hasTime && v.Signed != "", "verify.signed", "does not contain {ts}: anybody could change the time", "add {ts}, or remove ts_header and ts_key"},
 		{has(isTime) && s.tolerance <= 0, "verify.tolerance", "is missing, which {ts} needs", "set it, such as 5m: how far the signed time may be from our clock"},
+		{has(isURL) && strings.ContainsAny(s.publicURL, "?#"), "public_url", "has a query", "leave it out: that of each request is signed"},
 		{has(isURL) && s.publicURL == "", "public_url", "is missing, which this sender's signature contains", "set public_url to the address that the sender calls"},
 	} {
 		if check.wrong {
@@ -197,9 +200,10 @@ func newKeys(s *scheme, v Verify, secrets []string, m *mistakes) (keys []schemeK
 	return keys
 }
 
-// isBlank reports a secret that is none, such as the prefix alone.
+// isBlank reports a secret that is none, such as the prefix alone. NULs are none either: HMAC fills a short key
+// up with zeros, so that one of zeros alone is the empty key.
 func isBlank(secret, prefix string) bool {
-	secret = strings.TrimSpace(secret)
+	secret = strings.TrimFunc(secret, func(r rune) bool { return r == 0 || unicode.IsSpace(r) })
 	return secret == "" || secret == prefix
 }
 
@@ -207,7 +211,7 @@ func isBlank(secret, prefix string) bool {
 func (s *scheme) readSecret(place int, secret string, codings []string, prefix string) (keys []schemeKey) {
 	for _, coding := range codings {
 		key, err := decodeKey(coding, secret, prefix)
-		if err != nil || len(key) == 0 {
+		if err != nil || len(bytes.Trim(key, "\x00")) == 0 { // see isBlank
 			continue
 		}
 		keys = append(keys, schemeKey{place: place, bytes: key, digest: sha256.Sum256(key), macs: newMACs(s.kind, s.newHash, key)})

@@ -1,11 +1,14 @@
 package webhooktest
 
 import (
+	"cmp"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
 	"math/big"
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +27,14 @@ type Sample struct {
 	File        string            `yaml:"file"`
 	ContentType string            `yaml:"content_type"`
 	Headers     map[string]string `yaml:"headers"` // beside the signature and the time
+}
+
+// Variant is the sample's word beside the preset's name: "ping" of woocommerce.ping.form, else the kind of file
+// where the main one is of another, "form" of github.form. The main sample's is never asked for.
+func (s Sample) Variant(preset string) string {
+	extension := path.Ext(s.File)
+	word := strings.TrimPrefix(strings.TrimPrefix(strings.TrimSuffix(s.File, extension), preset), ".")
+	return cmp.Or(word, strings.TrimPrefix(extension, "."))
 }
 
 // Samples returns those of a preset, the main one first, none for stripe (see StripeEvent).
@@ -80,7 +91,10 @@ func (s Sample) Make(f Fill) (http.Header, []byte) {
 	if err != nil {
 		panic("webhooktest: " + err.Error()) // a test reads them all
 	}
-	escape := func(v string) string { return v }
+	escape := func(v string) string { // as part of a JSON text
+		quoted, _ := json.Marshal(v) // a text always has a form in JSON
+		return string(quoted[1 : len(quoted)-1])
+	}
 	if strings.HasSuffix(s.File, ".form") {
 		escape = url.QueryEscape
 	}

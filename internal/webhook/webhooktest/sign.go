@@ -1,8 +1,9 @@
 package webhooktest
 
 import (
+	"cmp"
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // some senders sign with HMAC-SHA1
+	"crypto/sha1" // some senders sign with HMAC-SHA1
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
@@ -21,32 +22,63 @@ import (
 // Sign adds to header what a sender of this kind sends to prove a request, as of a moment. It is written
 // without the verifier's code, so that the two check each other; url is the sender's, with its query.
 func Sign(v webhook.Verify, secret string, header http.Header, method, url string, body []byte, at time.Time) error {
+	return SignAll(v, []string{secret}, header, method, url, body, at)
+}
+
+// TakesSeveral reports whether one header of this kind can hold a signature by each of several secrets.
+func TakesSeveral(v webhook.Verify) bool {
+	return v.Kind == "stripe" || (v.Kind == "" || v.Kind == "hmac" || v.Kind == "hash") && (v.Format == "kv" || v.Format == "list")
+}
+
+// SignAll is Sign by a sender that rotates its secrets: one header, with a signature by each, in their order.
+func SignAll(v webhook.Verify, secrets []string, header http.Header, method, url string, body []byte, at time.Time) error {
+	if len(secrets) != 1 && !TakesSeveral(v) {
+		return fmt.Errorf("sign: one header takes one signature, not %d", len(secrets))
+	}
 	switch v.Kind {
 	case "none", "path_token":
 		return nil
 	case "token":
-		header.Set(v.Header, v.Prefix+secret)
+		header.Set(v.Header, v.Prefix+secrets[0])
 		return nil
 	case "stripe":
-		for name, values := range SignStripe(body, secret, at) {
-			header[name] = values
-		}
+		signStripeAll(header, secrets, body, at)
 		return nil
 	}
 	ts := timeText(v, at)
 	if v.TSHeader != "" {
 		header.Set(v.TSHeader, ts)
 	}
-	signed, err := expand(v, secret, header, method, url, ts, body)
-	if err != nil {
-		return err
+	var signatures [][]byte
+	for _, secret := range secrets {
+		signed, err := expand(v, secret, header, method, url, ts, body)
+		if err != nil {
+			return err
+		}
+		signature, err := digest(v, secret, signed)
+		if err != nil {
+			return err
+		}
+		signatures = append(signatures, signature)
 	}
-	signature, err := digest(v, secret, signed)
-	if err != nil {
-		return err
-	}
-	header.Set(v.Header, format(v, signature, ts))
+	header.Set(v.Header, format(v, signatures, ts))
 	return nil
+}
+
+// signStripeAll adds the second and later signatures, v1=…, behind the first header.
+func signStripeAll(header http.Header, secrets []string, body []byte, at time.Time) {
+	var all string
+	for _, secret := range secrets {
+		for name, values := range SignStripe(body, secret, at) {
+			header[name] = values
+		}
+		own := header.Get("Stripe-Signature")
+		if _, signature, _ := strings.Cut(own, ","); all != "" {
+			own = all + "," + signature
+		}
+		all = own
+	}
+	header.Set("Stripe-Signature", all)
 }
 
 func timeText(v webhook.Verify, at time.Time) string {
@@ -97,45 +129,68 @@ func digest(v webhook.Verify, secret string, signed []byte) ([]byte, error) {
 		sum.Write(signed)
 		return sum.Sum(nil), nil
 	}
-	key := []byte(secret)
-	if len(v.KeyCoding) > 0 && v.KeyCoding[0] != "raw" {
-		decode := map[string]func(string) ([]byte, error){"base64": base64.StdEncoding.DecodeString, "hex": hex.DecodeString}[v.KeyCoding[0]]
-		var err error
-		if key, err = decode(strings.TrimPrefix(secret, v.KeyPrefix)); err != nil {
-			return nil, fmt.Errorf("sign: the secret cannot be decoded as %s", v.KeyCoding[0])
-		}
+	key, err := keyOf(v, secret)
+	if err != nil {
+		return nil, err
 	}
 	mac := hmac.New(newHash, key)
 	mac.Write(signed)
 	return mac.Sum(nil), nil
 }
 
-func format(v webhook.Verify, signature []byte, ts string) string {
-	text := hex.EncodeToString(signature)
-	switch v.Encoding {
-	case "base64":
-		text = base64.StdEncoding.EncodeToString(signature)
-	case "base64url":
-		text = base64.RawURLEncoding.EncodeToString(signature)
+// keyOf reads the secret's text by the first coding that can.
+func keyOf(v webhook.Verify, secret string) ([]byte, error) {
+	if len(v.KeyCoding) == 0 {
+		return []byte(secret), nil
 	}
-	text = v.Prefix + text
+	rest := strings.TrimPrefix(secret, v.KeyPrefix)
+	for _, coding := range v.KeyCoding {
+		var key []byte
+		var err error
+		switch coding {
+		case "hex":
+			key, err = hex.DecodeString(rest)
+		case "base64":
+			if key, err = base64.StdEncoding.DecodeString(rest); err != nil {
+				key, err = base64.RawURLEncoding.DecodeString(strings.TrimRight(rest, "="))
+			}
+		default:
+			key = []byte(secret)
+		}
+		if err == nil {
+			return key, nil
+		}
+	}
+	return nil, fmt.Errorf("sign: the secret cannot be decoded as %s", strings.Join(v.KeyCoding, " or "))
+}
+
+func format(v webhook.Verify, signatures [][]byte, ts string) string {
 	separator, key := v.PairSep, v.SigKey
+	var entries []string
 	switch v.Format {
 	case "kv":
-		if separator == "" {
-			separator = ","
-		}
-		text = key + "=" + text
+		separator = cmp.Or(separator, ",")
+		key += "="
 		if v.TSKey != "" {
-			text = v.TSKey + "=" + ts + separator + text
+			entries = append(entries, v.TSKey+"="+ts)
 		}
 	case "list":
-		if key == "" {
-			key = "v1"
-		}
-		text = key + "," + text
+		separator = cmp.Or(separator, " ")
+		key = cmp.Or(key, "v1") + ","
+	default:
+		key = ""
 	}
-	return text
+	for _, signature := range signatures {
+		text := hex.EncodeToString(signature)
+		switch v.Encoding {
+		case "base64":
+			text = base64.StdEncoding.EncodeToString(signature)
+		case "base64url":
+			text = base64.RawURLEncoding.EncodeToString(signature)
+		}
+		entries = append(entries, key+v.Prefix+text)
+	}
+	return strings.Join(entries, separator)
 }
 
 // Secret makes a secret that a scheme can read, which nobody uses.
