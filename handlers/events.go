@@ -1,10 +1,12 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -16,21 +18,13 @@ import (
 )
 
 // showEvent answers why something did or did not happen. It takes our number, or the sender's own identity
-// (evt_…), which is what a person has at hand.
+// (evt_…), which is what a person has at hand; ?source= says whose identity it is.
 func (s *Server) showEvent(c echo.Context) error {
-	ctx := c.Request().Context()
-	find := func() (ledger.Event, error) { return s.Ledger.EventBySenderID(ctx, c.Param("id")) }
-	if id, err := strconv.ParseInt(c.Param("id"), 10, 64); err == nil {
-		bySender := find
-		find = func() (ledger.Event, error) {
-			found, err := s.Ledger.Event(ctx, id)
-			if errors.Is(err, ledger.ErrNotFound) {
-				return bySender() // some senders' identities are numbers too
-			}
-			return found, err
-		}
+	if err := queryOnly(c, "source"); err != nil {
+		return err
 	}
-	found, err := find()
+	ctx := c.Request().Context()
+	found, err := s.findEvent(ctx, eventID(c), c.QueryParam("source"))
 	if err != nil {
 		return err
 	}
@@ -42,6 +36,30 @@ func (s *Server) showEvent(c echo.Context) error {
 		event
 		LookUps []attempt `json:"look_ups,omitempty"`
 	}{newEvent(found), each(lookUps, newAttempt)})
+}
+
+// eventID is the identity in the path. Some are addresses, whose slashes come escaped: then Echo leaves the
+// parameter as it came.
+func eventID(c echo.Context) string {
+	id := c.Param("id")
+	if c.Request().URL.RawPath == "" {
+		return id
+	}
+	if plain, err := url.PathUnescape(id); err == nil {
+		return plain
+	}
+	return id
+}
+
+// findEvent goes by our number first, unless a source is named: some senders' identities are numbers too.
+func (s *Server) findEvent(ctx context.Context, id, source string) (ledger.Event, error) {
+	if number, err := strconv.ParseInt(id, 10, 64); err == nil && source == "" {
+		found, err := s.Ledger.Event(ctx, number)
+		if !errors.Is(err, ledger.ErrNotFound) {
+			return found, err
+		}
+	}
+	return s.Ledger.EventBySenderID(ctx, source, id)
 }
 
 // listEvents answers what kept people out, or in: by the reason of the decision that holds, and more.

@@ -51,6 +51,26 @@ func TestListEvents(t *testing.T) {
 	})
 }
 
+// Some senders' identities are addresses or numbers, and two senders may use the same one.
+func TestShowEventByItsSendersIdentity(t *testing.T) {
+	w := newWorld(t, nil)
+	const address = "https://api.calendly.example/invitees/1?a=b c%2F"
+	for _, e := range []access.Event{{Source: "calendly", ID: address}, {Source: "form", ID: "1"}, {Source: "shop", ID: "1"}} {
+		if _, err := w.ledger.Record(t.Context(), ledger.Verdict{Event: e, LookUp: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, w, []scenario{
+		{name: "an address", path: "/v1/events/" + url.PathEscape(address), wantStatus: 200, wantBody: []string{`"source":"calendly"`}},
+		{name: "an address of a source", path: "/v1/events/" + url.PathEscape(address) + "?source=calendly", wantStatus: 200, wantBody: []string{`"source":"calendly"`}},
+		{name: "our number", path: "/v1/events/1", wantStatus: 200, wantBody: []string{`"source":"calendly"`}},
+		{name: "a number of one source", path: "/v1/events/1?source=form", wantStatus: 200, wantBody: []string{`"source":"form"`}},
+		{name: "a number of the other", path: "/v1/events/1?source=shop", wantStatus: 200, wantBody: []string{`"source":"shop"`}},
+		{name: "of a source that does not have it", path: "/v1/events/1?source=stripe", wantStatus: 404},
+		{name: "a slip", path: "/v1/events/1?sorce=form", wantStatus: 422, wantBody: []string{`"field":"sorce"`}},
+	})
+}
+
 // A walk over the events of a reason sees each once, though others are made under way.
 func TestEventsCursorWalk(t *testing.T) {
 	const count = 60

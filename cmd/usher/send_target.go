@@ -426,30 +426,9 @@ func (e recordedEvent) decided() string {
 	return e.Decision.Outcome + ", " + e.Decision.Reason
 }
 
-// eventPath is where the API tells of an event: a page of the source's newest for an identity that is no segment
-// of a path, such as Calendly's addresses.
+// eventPath is where the API tells of an event.
 func (t *target) eventPath(id string) string {
-	if url.PathEscape(id) != id {
-		return "/v1/events?limit=200&source=" + url.QueryEscape(t.name)
-	}
-	return "/v1/events/" + id
-}
-
-// readEvent finds the event in an answer to eventPath.
-func readEvent(a answer, id string) (e recordedEvent, found bool) {
-	var one struct {
-		recordedEvent
-		Events []recordedEvent `json:"events"`
-	}
-	if a.status != http.StatusOK || json.Unmarshal(a.body, &one) != nil {
-		return e, false
-	}
-	for _, e := range append(one.Events, one.recordedEvent) {
-		if e.Details.ID == id {
-			return e, true
-		}
-	}
-	return e, false
+	return "/v1/events/" + url.PathEscape(id) + "?source=" + url.QueryEscape(t.name)
 }
 
 // errNotAsked means that the API could not be asked, which says nothing about the event.
@@ -470,11 +449,11 @@ func (t *target) await(ctx context.Context, id string, wanted func(recordedEvent
 		}
 		request.Header.Set("Authorization", "Bearer "+t.token)
 		a, err := exchange(request)
-		found, ok := readEvent(a, id)
+		var found recordedEvent
 		switch {
 		case err != nil:
 			return e, t.failure(http.MethodGet, address, err)
-		case ok && wanted(found):
+		case a.status == http.StatusOK && json.Unmarshal(a.body, &found) == nil && wanted(found):
 			return found, nil
 		case a.status != http.StatusOK && a.status != http.StatusNotFound:
 			return e, fmt.Errorf("%w: it answered %d", errNotAsked, a.status)

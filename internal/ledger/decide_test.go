@@ -58,7 +58,7 @@ func testDecide(t *testing.T, open opener) {
 		equal(t, "undecided", s.Undecided, 2)
 		equal(t, "queued", s.Invitations[ledger.Queued], 0)
 		equal(t, "jobs", len(jobs(t, l, "invite")), 0)
-		_, err := l.EventBySenderID(t.Context(), "evt_1")
+		_, err := l.EventBySenderID(t.Context(), "", "evt_1")
 		isError(t, err, ledger.ErrNotFound)
 	})
 
@@ -386,7 +386,7 @@ func testLookUp(t *testing.T, open opener) {
 		l, _ := opened(t, open)
 		_, err := l.Event(t.Context(), 9)
 		isError(t, err, ledger.ErrNotFound)
-		_, err = l.EventBySenderID(t.Context(), "evt_9")
+		_, err = l.EventBySenderID(t.Context(), "", "evt_9")
 		isError(t, err, ledger.ErrNotFound)
 		if err := l.DecideEvent(t.Context(), ledger.LookUpEvent{Event: 9}, asking(t), asked); err == nil || errors.Is(err, ledger.ErrUnwritable) {
 			t.Errorf("got %v for an event that is not there", err)

@@ -129,9 +129,12 @@ func (l *Ledger) Event(ctx context.Context, id int64) (Event, error) {
 	return l.event(ctx, `e.id = $1`, id)
 }
 
-// EventBySenderID returns the newest event that a sender gave this identity.
-func (l *Ledger) EventBySenderID(ctx context.Context, eventID string) (Event, error) {
-	return l.event(ctx, `e.event_id = $1 order by e.id desc limit 1`, eventID)
+// EventBySenderID returns the newest event that a sender gave this identity; any sender where source is empty.
+func (l *Ledger) EventBySenderID(ctx context.Context, source, eventID string) (Event, error) {
+	if source == "" {
+		return l.event(ctx, `e.event_id = $1 order by e.id desc limit 1`, eventID)
+	}
+	return l.event(ctx, `e.source = $1 and e.event_id = $2`, source, eventID)
 }
 
 // Events lists events, newest first, each with the decision that holds.
@@ -200,8 +203,8 @@ func scanEvent(row scanner) (Event, error) {
 	return e, fromJSON(details, &e.Details)
 }
 
-func (l *Ledger) event(ctx context.Context, condition string, arg any) (Event, error) {
-	e, err := scanEvent(l.read.QueryRowContext(ctx, `select `+eventColumns+` from events e where `+condition, arg))
+func (l *Ledger) event(ctx context.Context, condition string, args ...any) (Event, error) {
+	e, err := scanEvent(l.read.QueryRowContext(ctx, `select `+eventColumns+` from events e where `+condition, args...))
 	if err != nil {
 		return Event{}, err
 	}

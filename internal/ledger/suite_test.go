@@ -217,5 +217,5 @@ func summary(t *testing.T, l *ledger.Ledger) ledger.Summary {
 
 func event(t *testing.T, l *ledger.Ledger, id string) ledger.Event {
 	t.Helper()
-	return must[ledger.Event](t)(l.EventBySenderID(t.Context(), id))
+	return must[ledger.Event](t)(l.EventBySenderID(t.Context(), "", id))
 }

@@ -248,7 +248,7 @@ func (w *world) attempts(id int64) []string {
 
 func (w *world) event(id string) ledger.Event {
 	w.Helper()
-	e, err := w.ledger.EventBySenderID(context.Background(), id)
+	e, err := w.ledger.EventBySenderID(context.Background(), "", id)
 	if err != nil {
 		return ledger.Event{}
 	}

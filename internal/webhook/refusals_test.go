@@ -72,6 +72,8 @@ func TestWhatASourceIsRefusedFor(t *testing.T) {
 		{name: "no header for the token", config: verify(func(v *webhook.Verify) { *v = webhook.Verify{Kind: "token"} }), want: []string{"verify.header: is missing"}},
 		{name: "nothing signed", config: verify(func(v *webhook.Verify) { v.Signed = "" }), want: []string{"verify.signed: is missing"}},
 		{name: "the body not signed", config: verify(func(v *webhook.Verify) { v.Signed = "{method}" }), want: []string{"verify.signed: does not contain {body}"}},
+		{name: "a header next to the body", config: verify(func(v *webhook.Verify) { v.Signed = "{header:X-Id}{body}" }), want: []string{"verify.signed: has a {header:Name} without a separator"}},
+		{name: "a header behind the body", config: verify(func(v *webhook.Verify) { v.Signed = "{body}{header:X-Id}" }), want: []string{"verify.signed: has a {header:Name} without a separator"}},
 		{name: "a hash without a secret", config: verify(func(v *webhook.Verify) { v.Kind = "hash" }), want: []string{"verify.signed: is hashed without {secret}"}},
 		{name: "an unknown placeholder", config: verify(func(v *webhook.Verify) { v.Signed = "{body}{nonce}" }), want: []string{"verify.signed: has a placeholder that is none"}},
 		{name: "a placeholder in capitals", config: verify(func(v *webhook.Verify) { v.Signed = "{body}{Secret}" }), want: []string{"verify.signed: has a placeholder that is none"}},

@@ -116,6 +116,8 @@ func (s *scheme) checkSignature(v Verify, m *mistakes) {
 	}{
 		{v.Signed == "", "verify.signed", "is missing", `say what is signed, such as "{ts}.{body}"`},
 		{v.Signed != "" && !has(isBody), "verify.signed", "does not contain {body}: anybody could change the body", "add {body} where the sender puts it"},
+		{touches(s.template), "verify.signed", "has a {header:Name} without a separator: bytes could move from one part into the other",
+			"write it with what the sender puts between, such as \"{header:Webhook-Id}.{body}\""},
 		{s.kind == kindHash && v.Signed != "" && !has(isSecret), "verify.signed",
 			"is hashed without {secret}: anybody could make the hash", "add {secret}, or use kind: hmac"},
 		{has(isTime) && !hasTime, "verify.signed", "contains {ts}, and nothing says where the time stands", "set ts_header, or ts_key with format: kv"},
@@ -128,6 +130,17 @@ func (s *scheme) checkSignature(v Verify, m *mistakes) {
 			m.add(check.path, check.problem, check.mend)
 		}
 	}
+}
+
+// touches reports a header that stands next to another placeholder.
+func touches(template []part) bool {
+	for i := 1; i < len(template); i++ {
+		before, after := template[i-1].kind, template[i].kind
+		if before != isLiteral && after != isLiteral && (before == isHeader || after == isHeader) {
+			return true
+		}
+	}
+	return false
 }
 
 var placeholders = map[string]placeholder{"body": isBody, "ts": isTime, "method": isMethod, "url": isURL, "secret": isSecret}
