@@ -243,16 +243,14 @@ const maxID = 255
 // is none, also the hash of what was signed.
 func (r *reading) identify(e *Event) {
 	e.ID = r.text("event_id", r.eventID)
-	hash := r.hash()
 	if len(e.ID) > maxID {
 		e.ID = ""
 	}
-	if e.ID == "" || !r.idIsSigned {
-		e.BodyKey = hash
+	if e.ID != "" && r.idIsSigned {
+		return
 	}
-	if e.ID == "" {
-		e.ID = "body:" + hash
-	}
+	e.BodyKey = r.hash()
+	e.ID = cmp.Or(e.ID, "body:"+e.BodyKey)
 }
 
 // hash is of the request, or of one item of it: a sender may batch what it sends again in another way.
