@@ -139,7 +139,7 @@ type runner struct {
 }
 
 func newRunner(e Event) *runner {
-	return &runner{env: environment{expression.NewSteps(), event(e)}}
+	return &runner{env: environment{expression.NewSteps(0), event(e)}}
 }
 
 func (r *runner) run(e *expression.Expression) (any, error) { return r.machine.Run(e, r.env) }

@@ -91,9 +91,9 @@ type Steps struct {
 	Tick func(...any) any `expr:"__tick"`
 }
 
-// NewSteps begins to count.
-func NewSteps() Steps {
-	left := maxSteps
+// NewSteps begins to count. Where expressions run on many values in turn, more allows them more steps together.
+func NewSteps(more int) Steps {
+	left := maxSteps + more
 	return Steps{Tick: func(value ...any) any {
 		if left--; left < 0 {
 			panic(errSteps)

@@ -19,7 +19,7 @@ func run(t *testing.T, source string, body any) (any, error) {
 		t.Fatal(err)
 	}
 	var m expression.Machine
-	return m.Run(e, environment{expression.NewSteps(), body})
+	return m.Run(e, environment{expression.NewSteps(0), body})
 }
 
 func TestLoopsOverWhatCameEnd(t *testing.T) {

@@ -100,6 +100,7 @@ type compiler struct {
 	mistakes *mistakes
 	headers  map[string]bool // in their canonical form
 	query    map[string]bool
+	hasItem  bool // there is a list of events, each of them item
 }
 
 // compile returns nil for an expression that is empty or wrong.
@@ -112,8 +113,12 @@ func (c *compiler) compile(path, source string, more ...expr.Option) *expression
 	if err == nil {
 		err = reads.mistake()
 	}
+	if err == nil && reads.item && !c.hasItem {
+		c.mistakes.add(path, "reads item, which is nil without each", "add each, the list of events; or read body")
+		return nil
+	}
 	if err != nil {
-		c.mistakes.add(path, err.Error(), mendFor(err))
+		c.mistakes.add(path, err.Error(), mendFor(path, err))
 		return nil
 	}
 	maps.Copy(c.headers, reads.headers)
@@ -134,9 +139,27 @@ func (c *compiler) truth(path, source string) *expression.Expression {
 	return c.compile(path, source, expr.AsBool())
 }
 
-func mendFor(err error) string {
-	if strings.Contains(err.Error(), "unknown name") {
-		return "the names are body, form, headers, query, and item with each"
+// mends are for the usual slips; the first whose words are in the message counts.
+var mends = []struct{ message, mend string }{
+	{`Operator("=")`, "compare with =="},
+	{`Operator("|")`, "join two conditions with or"},
+	{"Operator(\"&\")", "join two conditions with and"},
+	{"expected bool", `give true or false, such as body.type == "paid"`},
+	{"is read without a name", `name what is read, in quotes: headers["X-Event"], query["id"]`},
+	{"carries secrets", "read another header"},
+	{"unknown name now", "the clock cannot be read: the same event must always be decided alike"},
+	{"unknown name", "known are body, form, headers, query and, with each, item; the functions json, key and emailField; and those of expr"},
+	{"longer than", "split it, or let the sender send less"},
+}
+
+func mendFor(path string, err error) string {
+	if strings.HasPrefix(path, "attributes.") && strings.Contains(err.Error(), "unknown name") {
+		return `read what came, like body.plan, or give a fixed text its own quotes, like '"pro"'`
+	}
+	for _, m := range mends {
+		if strings.Contains(err.Error(), m.message) {
+			return m.mend
+		}
 	}
 	return "an expression reads what came, like body.customer.email"
 }
@@ -144,6 +167,7 @@ func mendFor(err error) string {
 // reads makes every access to a member total, and notes the headers and query parameters that are read.
 type reads struct {
 	headers, query map[string]bool
+	item           bool
 	bare           map[ast.Node]string // headers or query used other than by one literal name
 }
 
@@ -155,8 +179,11 @@ func newReads() *reads {
 func (r *reads) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.IdentifierNode:
-		if n.Value == "headers" || n.Value == "query" {
+		switch n.Value {
+		case "headers", "query":
 			r.bare[n] = n.Value
+		case "item":
+			r.item = true
 		}
 	case *ast.MemberNode:
 		r.note(n)
@@ -184,7 +211,7 @@ func (r *reads) note(n *ast.MemberNode) {
 
 func (r *reads) mistake() error {
 	for _, name := range slices.Sorted(maps.Values(r.bare)) {
-		return fmt.Errorf(`%s is read without a name: write %s["Name"], so that Usher keeps no more of a request than it needs`, name, name)
+		return fmt.Errorf("%s is read without a name, and Usher keeps no more of a request than it needs", name)
 	}
 	for name := range r.headers {
 		if slices.Contains(private, name) {

@@ -41,7 +41,7 @@ type namedExpression struct {
 
 // newReader compiles a row. It also returns which headers and query parameters the expressions read.
 func newReader(row Row, s *scheme, m *mistakes) (r *reader, headers, query []string) {
-	c := &compiler{mistakes: m, headers: map[string]bool{}, query: map[string]bool{}}
+	c := &compiler{mistakes: m, headers: map[string]bool{}, query: map[string]bool{}, hasItem: row.Each != ""}
 	r = &reader{bodyField: row.BodyField, eventID: c.scalar("event_id", row.EventID)}
 	r.idIsSigned = s.vouchesFor(c)
 	r.each = c.compile("each", row.Each)
@@ -110,20 +110,33 @@ func (s *Source) events(v Verified, show func(Step)) []Event {
 	if err != nil {
 		return []Event{s.malformed(v.body, "the body cannot be read: "+err.Error())}
 	}
-	r.env = Environment{Steps: expression.NewSteps(), Body: body, Form: form, Headers: kept.Headers, Query: kept.Query}
+	r.env = Environment{Steps: expression.NewSteps(0), Body: body, Form: form, Headers: kept.Headers, Query: kept.Query}
 	if r.each == nil {
 		return []Event{r.event()}
 	}
 	items, err := r.items()
 	if err != nil {
-		return []Event{s.malformed(v.body, err.Error())}
+		return []Event{r.without(err)}
 	}
+	r.env.Steps = expression.NewSteps(stepsPerItem * len(items))
 	events := make([]Event, 0, len(items))
 	for i, item := range items {
-		r.env.Steps, r.env.Item, r.item = expression.NewSteps(), item, i
+		r.env.Item, r.item = item, i
 		events = append(events, r.event())
 	}
 	return events
+}
+
+// stepsPerItem is what each event of a list adds to the steps that its delivery may take.
+const stepsPerItem = 100
+
+// without is the event of a request whose list cannot be had: a ping or another type may well have none, and
+// is then told as what it is.
+func (r *reading) without(err error) Event {
+	if e := r.event(); e.Preliminary.Outcome == access.Skip {
+		return e
+	}
+	return r.source.malformed(r.raw, err.Error())
 }
 
 // items is the list of events. A single one without its list is a list of one.
