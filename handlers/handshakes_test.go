@@ -193,7 +193,7 @@ func TestTokenInThePath(t *testing.T) {
 		{name: "a part of the token", path: door + secret[:len(secret)-1], body: sale, header: form, wantStatus: 401, after: waits(1)},
 		{name: "the token in capitals", path: door + strings.ToUpper(secret), body: sale, header: form, wantStatus: 401, after: waits(1)},
 		{name: "no token", path: "/webhooks/gumroad", body: sale, header: form, wantStatus: 401, after: waits(1)},
-		{name: "a slash and no token", path: door, body: sale, header: form, wantStatus: 404, after: waits(1)},
+		{name: "a slash and no token", path: door, body: sale, header: form, wantStatus: 401, after: waits(1)},
 		{name: "a blank token", path: door + "%20", body: sale, header: form, wantStatus: 401, after: waits(1)},
 		{name: "the token in the query", path: "/webhooks/gumroad?token=" + secret, body: sale, header: form, wantStatus: 401, after: waits(1)},
 		{name: "the token in a header", path: "/webhooks/gumroad", body: sale, header: http.Header{"Authorization": {"Bearer " + secret}}, wantStatus: 401, after: waits(1)},
@@ -204,18 +204,22 @@ func TestTokenInThePath(t *testing.T) {
 		{name: "compressed", path: door + secret, body: sale, header: with(form, "Content-Encoding", "gzip"), wantStatus: 415, after: waits(1)},
 		{name: "the metrics", path: "/metrics", wantStatus: 200, wantBody: []string{`source="gumroad"`}},
 
-		{name: "a segment behind a signed source", path: "/webhooks/plain/" + secret, body: "{}", header: signedFor(t, "hmac-hex", secret, "POST", "", "{}"), wantStatus: 404, after: waits(1)},
-		{name: "a segment behind a source with a token header", path: "/webhooks/bearer/" + secret, body: "{}", header: http.Header{"Authorization": {"Bearer " + secret}}, wantStatus: 404, after: waits(1)},
-		{name: "a segment behind Stripe's source", path: "/webhooks/stripe/" + secret, body: "{}", signedBy: secret, wantStatus: 404, after: waits(1)},
+		{name: "a slash behind a signed source does not matter", path: "/webhooks/plain/", body: "{}", header: signedFor(t, "hmac-hex", secret, "POST", "", "{}"), wantStatus: 200, after: waits(2)},
+		{name: "a segment behind a signed source", path: "/webhooks/plain/" + secret, body: "{}", header: signedFor(t, "hmac-hex", secret, "POST", "", "{}"), wantStatus: 404, after: waits(2)},
+		{name: "a segment behind a source with a token header", path: "/webhooks/bearer/" + secret, body: "{}", header: http.Header{"Authorization": {"Bearer " + secret}}, wantStatus: 404, after: waits(2)},
+		{name: "a segment behind Stripe's source", path: "/webhooks/stripe/" + secret, body: "{}", signedBy: secret, wantStatus: 404, after: waits(2)},
 		{name: "a segment behind a signed source, by GET", path: "/webhooks/plain/" + secret, wantStatus: 404},
 		{name: "a segment behind a signed source, by HEAD", method: "HEAD", path: "/webhooks/plain/" + secret, wantStatus: 404},
-		{name: "a segment behind nothing", path: "/webhooks/nobody/" + secret, body: "{}", wantStatus: 404, after: waits(1)},
+		{name: "a segment behind nothing", path: "/webhooks/nobody/" + secret, body: "{}", wantStatus: 404, after: waits(2)},
 	})
-	if len(stored) != 1 {
-		t.Fatalf("%d deliveries were stored, wants 1", len(stored))
+	if len(stored) != 2 {
+		t.Fatalf("%d deliveries were stored, wants 2", len(stored))
 	}
 	if d := stored[0]; strings.Contains(d.Request+d.VerifiedBy+string(d.Body), secret) || d.VerifiedBy != "secrets[0]" {
 		t.Errorf("the delivery by %s keeps the token: %s", d.VerifiedBy, d.Request)
+	}
+	if !strings.Contains(w.logs.String(), `"source":"nobody","reason":"there is no such source`) {
+		t.Error("the log does not tell of a webhook to nobody")
 	}
 	if strings.Contains(strings.ToLower(w.logs.String()), strings.ToLower(secret[:len(secret)-1])) {
 		t.Error("the log tells the token, or nearly so")

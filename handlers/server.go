@@ -64,7 +64,7 @@ func New(o Options) *Server {
 
 func (s *Server) routes() {
 	e := s.echo
-	for _, path := range []string{"/webhooks/:source", "/webhooks/:source/:token"} {
+	for _, path := range []string{"/webhooks/:source", "/webhooks/:source/", "/webhooks/:source/:token"} {
 		e.POST(path, s.receive)
 		e.GET(path, s.greet)
 		e.HEAD(path, s.greet)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -24,11 +25,12 @@ func (s *Server) receive(c echo.Context) error {
 	start := time.Now()
 	source := s.source(c)
 	if source == nil {
-		return echo.ErrNotFound
+		return s.unknownSource(c)
 	}
 	request, err := s.readRequest(c, source)
 	if err != nil {
 		s.metrics.received(source.Name(), "refused")
+		s.logRefusal(c, source.Name(), err)
 		return err
 	}
 	if answer, ok := source.Greeting(request); ok {
@@ -56,11 +58,14 @@ func (s *Server) receive(c echo.Context) error {
 // source is the one that a path names. A segment behind the name is a token, which only some sources have.
 func (s *Server) source(c echo.Context) *webhook.Source {
 	source := s.Sources[c.Param("source")]
-	if source == nil || c.Param("token") != "" && !source.TakesToken() {
+	if source == nil || token(c) != "" && !source.TakesToken() {
 		return nil
 	}
 	return source
 }
+
+// token is the segment behind the source's name. A slash at the end of an address does not matter.
+func token(c echo.Context) string { return strings.TrimSuffix(c.Param("token"), "/") }
 
 func (s *Server) readRequest(c echo.Context, source *webhook.Source) (webhook.Request, error) {
 	r := c.Request()
@@ -69,7 +74,7 @@ func (s *Server) readRequest(c echo.Context, source *webhook.Source) (webhook.Re
 		limit = own
 	}
 	body, err := s.readBody(c, limit)
-	return webhook.Request{Method: r.Method, Query: r.URL.RawQuery, Token: c.Param("token"), Header: r.Header, Body: body}, err
+	return webhook.Request{Method: r.Method, Query: r.URL.RawQuery, Token: token(c), Header: r.Header, Body: body}, err
 }
 
 // shakeHands answers a request that only tries the address. The answer may repeat what was sent, so that a
@@ -135,6 +140,24 @@ func tooLarge(limit int64) error {
 	return fmt.Errorf("%w of %d bytes; raise max_body in usher.yaml if this sender's events are that large", errTooLarge, limit)
 }
 
+// unknownSource is a webhook to an address where nobody is configured: a slip at the sender loses customers,
+// so that it must be seen. What was asked for is logged only if it looks like a name; it may hold a secret.
+func (s *Server) unknownSource(c echo.Context) error {
+	name := c.Param("source")
+	if !sourceName.MatchString(name) {
+		name = "(no name of a source)"
+	}
+	s.logRefusal(c, name, errors.New("there is no such source: compare the address at the sender with usher.yaml"))
+	return echo.ErrNotFound
+}
+
+var sourceName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+
+func (s *Server) logRefusal(c echo.Context, source string, err error) {
+	s.Logger.Warn("a webhook was refused", "source", source, "reason", err.Error(), "remote", c.Request().RemoteAddr,
+		"request_id", c.Response().Header().Get(echo.HeaderXRequestID))
+}
+
 // reject logs why and tells the sender only that.
 func (s *Server) reject(c echo.Context, source *webhook.Source, err error) error {
 	rule := "unknown"
@@ -143,7 +166,6 @@ func (s *Server) reject(c echo.Context, source *webhook.Source, err error) error
 		rule = rejection.Rule
 	}
 	s.metrics.rejected(source.Name(), rule)
-	s.Logger.Warn("a webhook was refused", "source", source.Name(), "reason", err.Error(), "remote", c.Request().RemoteAddr,
-		"request_id", c.Response().Header().Get(echo.HeaderXRequestID))
+	s.logRefusal(c, source.Name(), err)
 	return errSignature
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ Exit status 1 when the request does not verify.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.body, "body", "", "the file with the body, as it was sent; - is the standard input")
-	flags.StringArrayVar(&f.headers, "header", nil, `a header of the request, "Name: value"; can be repeated`)
+	flags.StringArrayVar(&f.headers, "header", nil, `a header of the request, "Name: value"; can be repeated. Without a Content-Type it is guessed from the body`)
 	flags.StringVar(&f.query, "query", "", "the query of the address, without the question mark")
 	flags.StringVar(&f.method, "method", http.MethodPost, "the request's method")
 	flags.StringVar(&f.token, "token", "", "the last segment of the path, for path_token")
@@ -71,10 +72,12 @@ Exit status 1 when the request does not verify.`,
 
 // A tried request is what came of it.
 type tried struct {
-	Source   string       `json:"source"`
-	Verified string       `json:"verified,omitempty"` // by which secret
-	Refused  string       `json:"refused,omitempty"`
-	Events   []triedEvent `json:"events"`
+	Source   string `json:"source"`
+	Verified string `json:"verified,omitempty"` // by which secret
+	Refused  string `json:"refused,omitempty"`
+	// Handshake is the answer to a request that only tries the address.
+	Handshake string       `json:"handshake,omitempty"`
+	Events    []triedEvent `json:"events"`
 }
 
 type triedEvent struct {
@@ -105,24 +108,51 @@ func try(cmd *cobra.Command, name string, f tryFlags) error {
 	if err != nil {
 		return err
 	}
-	source := p.sources[name]
-	result := tried{Source: name, Events: []triedEvent{}}
-	verified := source.Unsigned(now, request)
-	if !f.unsigned {
-		verified, err = source.Verify(now, request)
-		result.Verified = verified.By()
-	}
-	if err != nil {
-		result.Refused = err.Error()
-	} else {
-		result.Events = p.explain(source, verified)
-	}
+	result, err := p.try(p.sources[name], now, request, f.unsigned)
 	printTried(cmd.OutOrStdout(), result, f)
 	if err != nil {
 		return quietError(exitFailure)
 	}
 	return nil
 }
+
+// try does what the receiver and the decide stage do, without the ledger. The error is why the request is refused.
+func (p *parts) try(source *webhook.Source, now time.Time, r webhook.Request, unsigned bool) (result tried, err error) {
+	result = tried{Source: source.Name(), Events: []triedEvent{}}
+	if answer, ok := source.Greeting(r); ok {
+		result.Handshake = string(answer.Body)
+		return result, nil
+	}
+	verified := source.Unsigned(now, r)
+	if !unsigned {
+		if verified, err = source.Verify(now, r); err != nil {
+			result.Refused = err.Error()
+			return result, err
+		}
+		result.Verified = verified.By()
+	}
+	if answer, ok := source.Handshake(verified); ok {
+		result.Handshake = string(answer.Body)
+		return result, nil
+	}
+	result.Events = p.explain(source, verified)
+	return result, nil
+}
+
+// looksLike is the content type that a body seems to have. Whoever tries a saved body has often not saved its
+// headers.
+func looksLike(body []byte) string {
+	switch firstLine, _, _ := strings.Cut(string(body), "\n"); {
+	case strings.HasPrefix(firstLine, "--"):
+		return "multipart/form-data; boundary=" + strings.TrimSpace(firstLine)[2:]
+	case formBody.MatchString(strings.TrimSpace(string(body))):
+		return "application/x-www-form-urlencoded"
+	default:
+		return "application/json"
+	}
+}
+
+var formBody = regexp.MustCompile(`^[^\s={}\[\]"&]+=[^\s]*$`)
 
 // request is what the flags describe.
 func (f tryFlags) request(in io.Reader) (r webhook.Request, now time.Time, err error) {
@@ -147,6 +177,9 @@ func (f tryFlags) request(in io.Reader) (r webhook.Request, now time.Time, err e
 		r.Body, err = io.ReadAll(in)
 	default:
 		r.Body, err = os.ReadFile(f.body)
+	}
+	if r.Header.Get("Content-Type") == "" {
+		r.Header.Set("Content-Type", looksLike(r.Body))
 	}
 	return r, now, err
 }
@@ -221,6 +254,8 @@ func printTried(w io.Writer, r tried, f tryFlags) {
 	case r.Refused != "":
 		fmt.Fprintf(w, "%s✗ verify%s  %s\n", c.red, c.off, r.Refused)
 		fmt.Fprintf(w, "Usher would answer 401. To try the expressions all the same: --unsigned; for a request of another time: --at.\n")
+	case r.Handshake != "":
+		fmt.Fprintf(w, "%s✓ handshake%s  this only tries the address: Usher answers 200 with %s and records nothing\n", c.green, c.off, r.Handshake)
 	case f.unsigned:
 		fmt.Fprintf(w, "%s– verify%s  left out\n", c.dim, c.off)
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,9 +87,21 @@ func (ob *Onboarding) decide(d ledger.Delivery) (verdicts []ledger.Verdict, err 
 		return nil, fmt.Errorf("the source %q is not configured any more; configure it and replay the delivery", d.Source)
 	}
 	for _, e := range source.Events(webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy, d.Request)) {
-		verdicts = append(verdicts, Verdict(ob.Policy, e))
+		v := Verdict(ob.Policy, e)
+		ob.remark(d, v)
+		verdicts = append(verdicts, v)
 	}
 	return verdicts, nil
+}
+
+// worthSaying are the reasons for which an authentic event invites nobody although somebody may have paid. Its
+// sender was answered 200 and does not send again, so that the operator must see it.
+var worthSaying = []access.Reason{webhook.ReasonMalformed, webhook.ReasonExpression, access.ReasonNoAddress, access.ReasonMalformed}
+
+func (ob *Onboarding) remark(d ledger.Delivery, v ledger.Verdict) {
+	if !v.LookUp && slices.Contains(worthSaying, v.Decision.Reason) {
+		ob.Logger.Warn("an event invites nobody", "source", d.Source, "delivery", d.ID, "reason", string(v.Decision.Reason))
+	}
 }
 
 // Verdict decides one event: by the sender's own words first, then by the domain rule and the access rules.

@@ -128,7 +128,7 @@ func (s *scheme) matchToken(token, where string) (by string, err error) {
 		}
 	}
 	if by == "" {
-		return "", &Rejection{"no_match", fmt.Sprintf("the token in %s is none of %d secrets", where, len(s.keys))}
+		return "", &Rejection{"no_match", fmt.Sprintf("the token in %s is not a configured one (%d)", where, len(s.keys))}
 	}
 	return by, nil
 }
@@ -162,7 +162,7 @@ func (s *scheme) verifySignature(now time.Time, r Request) (by string, body []by
 		}
 	}
 	if matched < 0 {
-		return "", nil, &Rejection{"no_match", fmt.Sprintf("no signature in %s matches any of %d secrets", s.header, len(s.keys))}
+		return "", nil, &Rejection{"no_match", fmt.Sprintf("no signature in %s was made with a configured secret (%d)", s.header, len(s.keys))}
 	}
 	if err := s.timely(now, c.at); err != nil {
 		return "", nil, err

@@ -112,7 +112,7 @@ func (s *Source) verifyStripe(now time.Time, header http.Header, body []byte) (b
 			return "", &Rejection{Rule: "bad_header", Detail: stripeHeader + " cannot be read"}
 		}
 	}
-	return "", &Rejection{Rule: "no_match", Detail: fmt.Sprintf("no signature in %s matches any of %d secrets", stripeHeader, len(s.secrets))}
+	return "", &Rejection{Rule: "no_match", Detail: fmt.Sprintf("no signature in %s was made with a configured secret (%d)", stripeHeader, len(s.secrets))}
 }
 
 // stripeTime reads the one timestamp of the header. Two would let stripe-go sign with one and us check the other.
