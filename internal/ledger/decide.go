@@ -157,13 +157,28 @@ func (t *tx) record(p *pass, v Verdict) (invitation int64, err error) {
 		return t.decideAgain(event, v)
 	}
 	if known != nil {
-		return t.resend(p.delivery, event)
+		return t.cameAgain(p, known, v)
 	}
 	if v.LookUp {
 		t.lookUp(event, 0, v)
 		return 0, nil
 	}
 	return t.decision(event, v)
+}
+
+// cameAgain records a resend. Where the event was skipped and would not be today, it is decided again: to mend
+// the settings and press "resend" at the sender must bring the customer in, and so must the same body sent
+// once more under the topic that counts. One address has one invitation all the same.
+func (t *tx) cameAgain(p *pass, known *found, v Verdict) (invitation int64, err error) {
+	invitation, err = t.resend(p, known)
+	if err != nil || !v.LookUp && v.Decision.Outcome == access.Skip {
+		return invitation, err
+	}
+	skipped, _, err := t.id(`select outcome = 'skip' from decisions where event_id = $1 order by id desc limit 1`, known.id)
+	if err != nil || skipped == 0 {
+		return invitation, err
+	}
+	return t.decideAgain(known.id, v)
 }
 
 // decisions counts what was decided of an event.
@@ -192,12 +207,17 @@ func (t *tx) decision(event int64, v Verdict) (invitation int64, err error) {
 
 // resend notes that a known event came again. The sender's resend of an event whose invitation failed puts
 // the invitation back to work; anything else changes nothing.
-func (t *tx) resend(delivery, event int64) (invitation int64, err error) {
-	if _, err := t.exec(`insert into resends (event_id, delivery_id, received_at, same_body)
-		select $1, $2, $3, case when again.body = first.body then 1 else 0 end
-		from events e join deliveries first on first.id = e.delivery_id join deliveries again on again.id = $2
-		where e.id = $1 on conflict do nothing`, event, delivery, millis(t.now)); err != nil {
+func (t *tx) resend(p *pass, known *found) (invitation int64, err error) {
+	event := known.id
+	same, err := t.hasBodyOf(p, known.delivery)
+	if err != nil {
 		return 0, err
+	}
+	if p.delivery != 0 && known.delivery != 0 {
+		if _, err := t.exec(`insert into resends (event_id, delivery_id, received_at, same_body) values ($1, $2, $3, $4) on conflict do nothing`,
+			event, p.delivery, millis(t.now), same); err != nil {
+			return 0, err
+		}
 	}
 	// The newest decision holds: one to skip, such as after a replay, speaks for no invitation.
 	invitation, _, err = t.id(`select case outcome when 'skip' then 0 else coalesce(invitation_id, 0) end

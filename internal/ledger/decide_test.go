@@ -205,16 +205,43 @@ func testResend(t *testing.T, open opener) {
 		})
 	}
 
-	t.Run("of an event skipped since a replay leaves the failed invitation", func(t *testing.T) {
+	for _, tt := range []struct {
+		name, today string
+		wantState   ledger.State
+		wantRun     int
+	}{
+		{name: "of an event that is skipped today leaves the failed invitation", today: "skip", wantState: ledger.Failed, wantRun: 1},
+		{name: "of an event that was skipped and is not any more is decided again", today: "invite", wantState: ledger.Queued, wantRun: 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l, _ := opened(t, open)
+			delivery := tell(t, l, "evt_1 jane@example.com invite")
+			put(t, l, only(t, l), ledger.Failed)
+			check(t, l.Replay(t.Context(), delivery))
+			must[int](t)(l.Decide(t.Context(), 9, func(ledger.Delivery) ([]ledger.Verdict, error) {
+				return []ledger.Verdict{verdict(t, "evt_1", "jane@example.com", access.Skip)}, nil
+			}))
+			tell(t, l, "evt_1 jane@example.com "+tt.today)
+			inv := only(t, l)
+			equal(t, "state", inv.State, tt.wantState)
+			equal(t, "run", inv.Run, tt.wantRun)
+			equal(t, "resends", event(t, l, "evt_1").Resends, 1)
+		})
+	}
+
+	t.Run("of a skipped event brings the customer in once the settings are mended", func(t *testing.T) {
 		l, _ := opened(t, open)
-		delivery := tell(t, l, "evt_1 jane@example.com invite")
-		put(t, l, only(t, l), ledger.Failed)
-		check(t, l.Replay(t.Context(), delivery))
-		must[int](t)(l.Decide(t.Context(), 9, func(ledger.Delivery) ([]ledger.Verdict, error) {
-			return []ledger.Verdict{verdict(t, "evt_1", "jane@example.com", access.Skip)}, nil
-		}))
-		tell(t, l, "evt_1 jane@example.com invite")
-		equal(t, "state", only(t, l).State, ledger.Failed)
+		tell(t, l, "evt_1 jane@example.com skip")
+		tell(t, l, "evt_1 jane@example.com skip")
+		equal(t, "decisions while nothing is mended", len(event(t, l, "evt_1").Decisions), 1)
+		for range 3 {
+			tell(t, l, "evt_1 jane@example.com invite")
+		}
+		e := event(t, l, "evt_1")
+		equal(t, "decisions", len(e.Decisions), 2)
+		equal(t, "resends", e.Resends, 4)
+		equal(t, "state", only(t, l).State, ledger.Queued)
+		equal(t, "jobs", len(jobs(t, l, "invite")), 1)
 	})
 }
 

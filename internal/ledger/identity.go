@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"database/sql"
+	"errors"
 	"fmt"
 )
 
@@ -11,18 +12,35 @@ import (
 type pass struct {
 	delivery int64 // 0: asked for by hand
 	seen     map[int64]bool
+	// sameBody remembers which deliveries have the very bytes of this one: bodies are long, and a delivery may
+	// have thousands of events.
+	sameBody map[int64]bool
 }
 
-func newPass(delivery int64) *pass { return &pass{delivery: delivery, seen: map[int64]bool{}} }
+func newPass(delivery int64) *pass {
+	return &pass{delivery: delivery, seen: map[int64]bool{}, sameBody: map[int64]bool{}}
+}
+
+// hasBodyOf compares the body of this pass with another's, once.
+func (t *tx) hasBodyOf(p *pass, delivery int64) (bool, error) {
+	same, known := p.sameBody[delivery]
+	if known || delivery == 0 {
+		return same, nil
+	}
+	n, _, err := t.id(`select count(*) from deliveries own, deliveries this
+		where own.id = $1 and this.id = $2 and length(own.body) = length(this.body) and own.body = this.body`, delivery, p.delivery)
+	p.sameBody[delivery] = n > 0
+	return n > 0, err
+}
 
 // A found event is what the ledger knew of a verdict's event before.
 type found struct {
 	id          int64
 	fingerprint string
-	sameKey     bool // it is known by the verdict's second identity
-	own         bool // the delivery of this pass brought it: a replay
-	brought     bool // the delivery of this pass brought it, first or again
-	sameBody    bool // its own delivery has the very bytes of this one
+	sameKey     bool  // it is known by the verdict's second identity
+	own         bool  // the delivery of this pass brought it: a replay
+	brought     bool  // the delivery of this pass brought it, first or again
+	delivery    int64 // its own
 }
 
 // senderID is the identity that the ledger knows a verdict's event by: the second one where the sender gave none.
@@ -43,7 +61,11 @@ func (t *tx) identify(p *pass, v Verdict) (event int64, known *found, err error)
 	if err != nil {
 		return 0, nil, err
 	}
-	if known = choose(all, p.seen, v.Fingerprint); known != nil {
+	known, err = t.choose(p, all, v.Fingerprint)
+	if err != nil {
+		return 0, nil, err
+	}
+	if known != nil {
 		return known.id, known, nil
 	}
 	event, err = t.insertTwin(p.delivery, v)
@@ -86,7 +108,7 @@ func (t *tx) candidates(delivery int64, v Verdict) ([]found, error) {
 const candidatesOf = `select e.id, e.fingerprint, coalesce(e.body_key = $3, false),
 		coalesce(e.delivery_id, 0) = $4,
 		coalesce(e.delivery_id, 0) = $4 or exists (select 1 from resends r where r.event_id = e.id and r.delivery_id = $4),
-		coalesce((select length(own.body) = length(this.body) and own.body = this.body from deliveries own, deliveries this where own.id = e.delivery_id and this.id = $4), false)
+		coalesce(e.delivery_id, 0)
 	from events e where e.id in (
 		select id from events where source = $1 and body_key = $3
 		union all select id from events where source = $1 and event_id = $2
@@ -96,7 +118,7 @@ const candidatesOf = `select e.id, e.fingerprint, coalesce(e.body_key = $3, fals
 	order by e.id`
 
 func scanFound(row scanner) (f found, err error) {
-	err = row.Scan(&f.id, &f.fingerprint, &f.sameKey, &f.own, &f.brought, &f.sameBody)
+	err = row.Scan(&f.id, &f.fingerprint, &f.sameKey, &f.own, &f.brought, &f.delivery)
 	return f, err
 }
 
@@ -104,23 +126,27 @@ func scanFound(row scanner) (f found, err error) {
 // goes first: the event that says the same, else one event for each verdict in turn, since the settings by
 // which it is read may have changed. So may those of a resend, which its bytes betray. Last is an event of
 // which nobody knows what it said.
-func choose(all []found, seen map[int64]bool, fingerprint string) *found {
+func (t *tx) choose(p *pass, all []found, fingerprint string) (chosen *found, err error) {
 	same := func(f found) bool { return f.fingerprint == fingerprint && fingerprint != "" }
 	for _, is := range []func(found) bool{
 		func(f found) bool { return f.brought && (f.sameKey || same(f)) },
 		func(f found) bool { return f.sameKey },
-		func(f found) bool { return f.brought && !seen[f.id] },
+		func(f found) bool { return f.brought && !p.seen[f.id] },
 		same,
-		func(f found) bool { return f.sameBody && !seen[f.id] },
+		func(f found) bool {
+			same, failed := t.hasBodyOf(p, f.delivery)
+			err = errors.Join(err, failed)
+			return same && !p.seen[f.id]
+		},
 		func(f found) bool { return f.fingerprint == "" || fingerprint == "" },
 	} {
 		for i := range all {
 			if is(all[i]) {
-				return &all[i]
+				return &all[i], err
 			}
 		}
 	}
-	return nil
+	return nil, err
 }
 
 // readAgain brings an event to what its delivery says today: the settings by which it is read may have

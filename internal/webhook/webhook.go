@@ -130,9 +130,16 @@ func (e Event) skip(reason access.Reason, sentence string) Event {
 	return e
 }
 
-// fingerprint hashes the normalised event. It is no secret and no proof: 128 bits tell events apart.
+// fingerprint hashes what the event says, with what its sender's words make of it: an order that is pending
+// and the same one paid are two things. It is no secret and no proof: 128 bits tell events apart.
 func (e Event) fingerprint() string {
-	text, err := json.Marshal(e.Event)
+	said := struct {
+		access.Event
+		Outcome  access.Outcome
+		Reason   access.Reason
+		Accepted bool
+	}{e.Event, e.Preliminary.Outcome, e.Preliminary.Reason, e.Accepted}
+	text, err := json.Marshal(said)
 	if err != nil {
 		return "" // cannot be: texts, numbers and maps of texts
 	}

@@ -85,12 +85,20 @@ func (f Fill) Complete() Fill {
 	return f
 }
 
-// Make returns the request's headers, without the signature, and its body. The Fill must be complete.
-func (s Sample) Make(f Fill) (http.Header, []byte) {
+// text is the file with its gaps.
+func (s Sample) text() string {
 	text, err := sampleFiles.ReadFile("samples/" + s.File)
 	if err != nil {
 		panic("webhooktest: " + err.Error()) // a test reads them all
 	}
+	return string(text)
+}
+
+// TakesEmail reports whether the event has a place for the customer's address.
+func (s Sample) TakesEmail() bool { return strings.Contains(s.text(), "{{email}}") }
+
+// Make returns the request's headers, without the signature, and its body. The Fill must be complete.
+func (s Sample) Make(f Fill) (http.Header, []byte) {
 	escape := func(v string) string { // as part of a JSON text
 		quoted, _ := json.Marshal(v) // a text always has a form in JSON
 		return string(quoted[1 : len(quoted)-1])
@@ -107,5 +115,5 @@ func (s Sample) Make(f Fill) (http.Header, []byte) {
 	for name, value := range s.Headers {
 		header.Set(name, gaps(func(v string) string { return v }).Replace(value))
 	}
-	return header, []byte(gaps(escape).Replace(string(text)))
+	return header, []byte(gaps(escape).Replace(s.text()))
 }

@@ -21,6 +21,7 @@ type StripeEvent struct {
 	Email         string
 	Name          string
 	Customer      string
+	Guest         bool   // no customer is named
 	PaymentStatus string // paid when empty
 	APIVersion    string // 2023-10-16, the one of stripe-go v76, when empty
 	TestMode      bool
@@ -55,7 +56,9 @@ func (e *StripeEvent) complete() {
 	set(&e.ID, StripeID("evt"))
 	set(&e.Type, "checkout.session.completed")
 	hash := sha256.Sum256([]byte(e.ID))
-	set(&e.Customer, "cus_"+hex.EncodeToString(hash[:8])) // one event, one customer, however often it is sent
+	if !e.Guest {
+		set(&e.Customer, "cus_"+hex.EncodeToString(hash[:8])) // one event, one customer, however often it is sent
+	}
 	set(&e.PaymentStatus, "paid")
 	set(&e.APIVersion, "2023-10-16")
 	if e.Created.IsZero() {
@@ -77,7 +80,7 @@ func (e *StripeEvent) object() map[string]any {
 func (e *StripeEvent) checkout() map[string]any {
 	return map[string]any{
 		"id": StripeID("cs_live"), "object": "checkout.session", "amount_subtotal": 4900, "amount_total": 4900, "currency": "usd",
-		"customer": e.Customer, "customer_email": nil, "mode": "payment", "payment_link": "plink_1OaBcDeFgHiJkLmN",
+		"customer": orNil(e.Customer), "customer_email": nil, "mode": "payment", "payment_link": "plink_1OaBcDeFgHiJkLmN",
 		"payment_status": e.PaymentStatus, "status": "complete", "livemode": !e.TestMode,
 		"customer_details": map[string]any{
 			"address": map[string]any{"city": "London", "country": "GB", "line1": nil, "line2": nil, "postal_code": "NW1", "state": nil},
@@ -90,14 +93,14 @@ func (e *StripeEvent) checkout() map[string]any {
 func (e *StripeEvent) invoice() map[string]any {
 	return map[string]any{
 		"id": StripeID("in"), "object": "invoice", "amount_due": 4900, "amount_paid": 4900, "currency": "usd", "status": "paid",
-		"customer": e.Customer, "customer_email": orNil(e.Email), "customer_name": orNil(e.Name), "metadata": map[string]any{},
+		"customer": orNil(e.Customer), "customer_email": orNil(e.Email), "customer_name": orNil(e.Name), "metadata": map[string]any{},
 		"lines": map[string]any{"object": "list", "data": []any{map[string]any{"id": StripeID("il"), "price": map[string]any{"id": "price_pro", "object": "price"}}}},
 	}
 }
 
 func (e *StripeEvent) subscription() map[string]any {
 	return map[string]any{
-		"id": StripeID("sub"), "object": "subscription", "currency": "usd", "customer": e.Customer, "status": "active", "metadata": map[string]any{},
+		"id": StripeID("sub"), "object": "subscription", "currency": "usd", "customer": orNil(e.Customer), "status": "active", "metadata": map[string]any{},
 		"items": map[string]any{"object": "list", "data": []any{map[string]any{"id": StripeID("si"), "price": map[string]any{"id": "price_pro", "object": "price"}}}},
 	}
 }
