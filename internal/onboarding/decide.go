@@ -119,7 +119,11 @@ func Verdict(policy *access.Policy, e webhook.Event) ledger.Verdict {
 		if p.Outcome == access.Hold && v.Decision.Outcome == access.Invite {
 			v.Decision.Outcome, v.Decision.Reason, v.Decision.Sentence = p.Outcome, p.Reason, p.Sentence
 		}
-		if v.Decision.Reason == access.ReasonNoAddress && len(e.Tried) > 0 {
+		switch {
+		case v.Decision.Reason != access.ReasonNoAddress:
+		case p.Reason == webhook.ReasonExpression: // nobody is there to be held, and this is why
+			v.Decision.Reason, v.Decision.Sentence = p.Reason, p.Sentence
+		case len(e.Tried) > 0:
 			v.Decision.Sentence += " Tried: " + strings.Join(e.Tried, ", ") + "."
 		}
 	}

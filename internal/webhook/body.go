@@ -58,9 +58,10 @@ func readForm(text string) (map[string]any, error) {
 	if strings.Count(text, "&") >= maxFields {
 		return nil, errFields
 	}
+	// A field that is not escaped as it should be ("10%") costs itself and not the customer.
 	values, err := url.ParseQuery(text)
-	if err != nil {
-		return nil, errors.New("it is not a form: an escape is broken")
+	if err != nil && len(values) == 0 {
+		return nil, errors.New("it is not a form: no field of it is escaped as it should be")
 	}
 	return first(values), nil
 }

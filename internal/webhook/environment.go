@@ -1,11 +1,15 @@
 package webhook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"net/textproto"
+	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/expr-lang/expr"
@@ -19,7 +23,7 @@ import (
 //
 //	json(text)       the value of a JSON text, nil if it is none
 //	key(a, b, …)     the values that are there joined by ":", nil if none is
-//	emailField(map)  the value of the first key, in alphabetical order, that contains "mail" and holds an @
+//	emailField(map)  the values with an @ of keys that contain "mail", the likeliest first, nil if there is none
 type Environment struct {
 	expression.Steps
 	Body    any               `expr:"body"`    // the parsed JSON, or the fields of a form
@@ -57,8 +61,46 @@ func member(of, name any) any {
 		if ok && 0 <= i && i < len(of) {
 			return of[i]
 		}
+	default: // what the built-ins make: []string of split, map[any][]any of groupBy
+		return memberOfOther(reflect.ValueOf(of), name)
 	}
 	return nil
+}
+
+func memberOfOther(of reflect.Value, name any) any {
+	switch of.Kind() {
+	case reflect.Slice:
+		i, ok := name.(int)
+		if i < 0 {
+			i += of.Len()
+		}
+		if ok && 0 <= i && i < of.Len() {
+			return of.Index(i).Interface()
+		}
+	case reflect.Map:
+		key := reflect.ValueOf(name)
+		if key.IsValid() && key.Comparable() && key.Type().AssignableTo(of.Type().Key()) {
+			if value := of.MapIndex(key); value.IsValid() {
+				return value.Interface()
+			}
+		}
+	}
+	return nil
+}
+
+// asList is a value as a list, also one that a built-in made.
+func asList(value any) (list []any, ok bool) {
+	if list, ok = value.([]any); ok {
+		return list, true
+	}
+	of := reflect.ValueOf(value)
+	if of.Kind() != reflect.Slice {
+		return nil, false
+	}
+	for i := range of.Len() {
+		list = append(list, of.Index(i).Interface())
+	}
+	return list, true
 }
 
 func parsed(text any) any {
@@ -83,60 +125,120 @@ func compositeKey(values []any) any {
 	return strings.Join(parts, ":")
 }
 
+// emailField lists the texts with an @ in fields whose name contains "mail", the likeliest first: those named
+// so and no more, whatever number a form tool puts before it, then those whose name ends so. A form may ask
+// for the address of a friend too.
 func emailField(of any) any {
 	fields, _ := of.(map[string]any)
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		text, ok := fields[name].(string)
-		if ok && strings.Contains(strings.ToLower(name), "mail") && strings.Count(text, "@") == 1 {
-			return text
+	var names []string
+	for name, value := range fields {
+		text, ok := value.(string)
+		if ok && strings.Contains(text, "@") && strings.Contains(strings.ToLower(name), "mail") {
+			names = append(names, name)
 		}
 	}
-	return nil
+	if len(names) == 0 {
+		return nil
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(unlikely(a), unlikely(b)), cmp.Compare(leadingNumber(a), leadingNumber(b)), cmp.Compare(a, b))
+	})
+	found := make([]any, len(names))
+	for i, name := range names {
+		found[i] = fields[name]
+	}
+	return found
+}
+
+var (
+	// questionNumber is what Jotform puts before a field's name: q3_.
+	questionNumber = regexp.MustCompile(`^[a-z]{0,3}(\d{1,6})[_. -]`)
+	letters        = regexp.MustCompile(`[^a-z]+`)
+)
+
+// unlikely ranks a field's name, the likeliest lowest.
+func unlikely(name string) int {
+	name = strings.ToLower(name)
+	bare := letters.ReplaceAllString(questionNumber.ReplaceAllString(name, ""), "")
+	switch {
+	case slices.Contains([]string{"email", "mail", "emailaddress", "mailaddress", "youremail", "customeremail"}, bare):
+		return 0
+	case strings.HasSuffix(bare, "mail") || strings.HasSuffix(bare, "mailaddress"):
+		return 1
+	default:
+		return 2
+	}
+}
+
+func leadingNumber(name string) int {
+	found := questionNumber.FindStringSubmatch(strings.ToLower(name))
+	if found == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(found[1])
+	return n
 }
 
 // A compiler compiles the expressions of one source and notes which headers and query parameters they read:
 // those are kept with a delivery, and no others.
 type compiler struct {
 	mistakes *mistakes
+	scheme   *scheme
 	headers  map[string]bool // in their canonical form
 	query    map[string]bool
 	hasItem  bool // there is a list of events, each of them item
 }
 
 // compile returns nil for an expression that is empty or wrong.
-func (c *compiler) compile(path, source string, more ...expr.Option) *expression.Expression {
-	if strings.TrimSpace(source) == "" {
-		return nil
-	}
+func (c *compiler) compile(path, source string, more ...expr.Option) (*expression.Expression, *reads) {
 	reads := newReads()
+	if strings.TrimSpace(source) == "" {
+		return nil, reads
+	}
 	compiled, err := expression.Compile(source, Environment{}, slices.Concat(functions, []expr.Option{expr.Patch(reads)}, more)...)
 	if err == nil {
 		err = reads.mistake()
 	}
-	if err == nil && reads.item && !c.hasItem {
-		c.mistakes.add(path, "reads item, which is nil without each", "add each, the list of events; or read body")
-		return nil
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		c.mistakes.add(path, err.Error(), mendFor(path, err))
-		return nil
+		return nil, reads
+	case reads.item && !c.hasItem:
+		c.mistakes.add(path, "reads item, which is nil without each", "add each, the list of events; or read body")
+		return nil, reads
 	}
 	maps.Copy(c.headers, reads.headers)
 	maps.Copy(c.query, reads.query)
-	return compiled
+	return compiled, reads
 }
 
 // scalar compiles an expression that must give a single value.
-func (c *compiler) scalar(path, source string) *expression.Expression {
-	compiled := c.compile(path, source)
+func (c *compiler) scalar(path, source string) (*expression.Expression, *reads) {
+	compiled, reads := c.compile(path, source)
 	if compiled != nil && !expression.IsScalar(compiled) {
 		c.mistakes.add(path, "this gives a list or a map, not a single value", "pick one value, such as body.items[0].id")
+	}
+	return compiled, reads
+}
+
+// label compiles an expression that may read anything: nothing but words depends on it.
+func (c *compiler) label(path, source string) *expression.Expression {
+	compiled, _ := c.scalar(path, source)
+	return compiled
+}
+
+// who compiles an expression that says who is invited, with what. It may read only what the sender vouches for.
+func (c *compiler) who(path string, compiled *expression.Expression, reads *reads) *expression.Expression {
+	if compiled != nil && !c.scheme.vouchesFor(reads) {
+		c.mistakes.add(path, "reads a header or the query, which this sender does not sign: anybody who saw one request could change it",
+			"read the body")
 	}
 	return compiled
 }
 
 func (c *compiler) truth(path, source string) *expression.Expression {
-	return c.compile(path, source, expr.AsBool())
+	compiled, _ := c.compile(path, source, expr.AsBool())
+	return compiled
 }
 
 // mends are for the usual slips; the first whose words are in the message counts.

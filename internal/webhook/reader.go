@@ -25,8 +25,9 @@ type reader struct {
 	eventID, kind, name, customer, occurredAt *expression.Expression
 	email                                     []*expression.Expression
 	attributes                                []namedExpression
-	// idIsSigned says that nobody but the sender can have chosen the event's identity.
-	idIsSigned bool
+	idIsSigned                                bool // nobody but the sender can have chosen the event's identity
+	idIsOfItem                                bool // it is read of the item, so that each of a list has its own
+	queryIsSigned                             bool
 }
 
 // isEmpty reports whether no expression is there.
@@ -41,10 +42,13 @@ type namedExpression struct {
 
 // newReader compiles a row. It also returns which headers and query parameters the expressions read.
 func newReader(row Row, s *scheme, m *mistakes) (r *reader, headers, query []string) {
-	c := &compiler{mistakes: m, headers: map[string]bool{}, query: map[string]bool{}, hasItem: row.Each != ""}
-	r = &reader{bodyField: row.BodyField, eventID: c.scalar("event_id", row.EventID)}
-	r.idIsSigned = s.vouchesFor(c)
-	r.each = c.compile("each", row.Each)
+	c := &compiler{mistakes: m, scheme: s, headers: map[string]bool{}, query: map[string]bool{}, hasItem: row.Each != ""}
+	r = &reader{bodyField: row.BodyField}
+	var id *reads
+	r.eventID, id = c.scalar("event_id", row.EventID)
+	r.idIsSigned, r.idIsOfItem = s.vouchesFor(id), id.item
+	r.queryIsSigned = s.vouchesFor(&reads{query: map[string]bool{"": true}})
+	r.each, _ = c.compile("each", row.Each)
 	if r.each != nil {
 		if kind := r.each.Type().Kind(); kind != reflect.Interface && kind != reflect.Slice {
 			m.add("each", "this does not give a list", "name the list of events, such as body or body.items")
@@ -52,33 +56,38 @@ func newReader(row Row, s *scheme, m *mistakes) (r *reader, headers, query []str
 	}
 	r.ignore, r.when = c.truth("ignore", row.Ignore), c.truth("when", row.When)
 	r.livemode, r.accepted = c.truth("livemode", row.Livemode), c.truth("accepted", row.Accepted)
-	r.kind, r.name, r.customer = c.scalar("type", row.Type), c.scalar("name", row.Name), c.scalar("customer", row.Customer)
-	r.occurredAt = c.scalar("occurred_at", row.OccurredAt)
+	r.kind, r.name, r.occurredAt = c.label("type", row.Type), c.label("name", row.Name), c.label("occurred_at", row.OccurredAt)
+	customer, read := c.scalar("customer", row.Customer)
+	r.customer = c.who("customer", customer, read)
 	for i, source := range row.Email {
-		if compiled := c.compile(fmt.Sprintf("email[%d]", i), source); compiled != nil {
+		path := fmt.Sprintf("email[%d]", i)
+		compiled, read := c.compile(path, source)
+		if compiled = c.who(path, compiled, read); compiled != nil {
 			r.email = append(r.email, compiled)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(row.Attributes)) {
-		if compiled := c.scalar("attributes."+name, row.Attributes[name]); compiled != nil {
+		path := "attributes." + name
+		compiled, read := c.scalar(path, row.Attributes[name])
+		if compiled = c.who(path, compiled, read); compiled != nil {
 			r.attributes = append(r.attributes, namedExpression{name, compiled})
 		}
 	}
 	return r, slices.Sorted(maps.Keys(c.headers)), slices.Sorted(maps.Keys(c.query))
 }
 
-// vouchesFor reports whether everything that was read so far is inside what the scheme signs. Who sends a
+// vouchesFor reports whether everything that an expression reads is inside what the scheme signs. Who sends a
 // token with the request could write anything in it: there, everything is as good as the token.
-func (s *scheme) vouchesFor(c *compiler) bool {
+func (s *scheme) vouchesFor(what *reads) bool {
 	if s.kind != kindHMAC && s.kind != kindHash {
 		return true
 	}
-	for name := range c.headers {
+	for name := range what.headers {
 		if !slices.ContainsFunc(s.template, func(p part) bool { return p.kind == isHeader && strings.EqualFold(p.header, name) }) {
 			return false
 		}
 	}
-	return len(c.query) == 0 || slices.ContainsFunc(s.template, func(p part) bool { return p.kind == isURL })
+	return len(what.query) == 0 || slices.ContainsFunc(s.template, func(p part) bool { return p.kind == isURL })
 }
 
 // A Step is one thing that was worked out on the way from a body to its events, for people to see.
@@ -99,6 +108,7 @@ type reading struct {
 	machine expression.Machine
 	env     Environment
 	item    int
+	failed  []string   // what could not be worked out for this event, and matters
 	show    func(Step) // nil: nobody looks
 }
 
@@ -118,7 +128,7 @@ func (s *Source) events(v Verified, show func(Step)) []Event {
 	if err != nil {
 		return []Event{r.without(err)}
 	}
-	r.env.Steps = expression.NewSteps(stepsPerItem * len(items))
+	r.env.Steps = expression.NewSteps(min(stepsPerItem*len(items), maxStepsMore))
 	events := make([]Event, 0, len(items))
 	for i, item := range items {
 		r.env.Item, r.item = item, i
@@ -127,8 +137,12 @@ func (s *Source) events(v Verified, show func(Step)) []Event {
 	return events
 }
 
-// stepsPerItem is what each event of a list adds to the steps that its delivery may take.
-const stepsPerItem = 100
+// stepsPerItem is what each event of a list adds to the steps that its delivery may take: enough to look
+// something up in a list beside it. All together take less than a second.
+const (
+	stepsPerItem = 10_000
+	maxStepsMore = 10_000_000
+)
 
 // without is the event of a request whose list cannot be had: a ping or another type may well have none, and
 // is then told as what it is.
@@ -142,7 +156,7 @@ func (r *reading) without(err error) Event {
 // items is the list of events. A single one without its list is a list of one.
 func (r *reading) items() ([]any, error) {
 	value, err := r.run("each", r.each)
-	list, isList := value.([]any)
+	list, isList := asList(value)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("each cannot be worked out: %w", err)
@@ -160,13 +174,13 @@ func (r *reading) items() ([]any, error) {
 
 // event normalises what is in the environment.
 func (r *reading) event() Event {
+	r.failed = nil
 	e := Event{Event: access.Event{Source: r.source.name}}
 	r.identify(&e)
 	e.Type = cmp.Or(r.text("type", r.kind), "event")
 	e.OccurredAt = r.moment()
-	r.judge(&e)
 	e.Email, e.Tried = r.address()
-	e.Name, e.Customer = r.text("name", r.name), r.text("customer", r.customer)
+	e.Name, e.Customer = r.text("name", r.name), r.needed("customer", r.customer)
 	for _, a := range r.attributes {
 		if value := r.text("attributes."+a.name, a.value); value != "" {
 			if e.Attributes == nil {
@@ -175,21 +189,19 @@ func (r *reading) event() Event {
 			e.Attributes[a.name] = value
 		}
 	}
+	r.judge(&e)
 	e.LookUp = r.source.lookUp && e.Email == "" && e.Customer != "" && e.Preliminary.Outcome != access.Skip
 	return e
 }
 
 // judge says what the sender's own words decide.
 func (r *reading) judge(e *Event) {
-	var failed error
 	truth := func(field string, x *expression.Expression, unset bool) bool {
 		if x == nil {
 			return unset
 		}
 		value, err := r.run(field, x)
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", field, err))
-		}
+		r.fail(field, err)
 		return value == true
 	}
 	ignore, accepted := truth("ignore", r.ignore, false), truth("accepted", r.accepted, false)
@@ -201,9 +213,9 @@ func (r *reading) judge(e *Event) {
 	case accepted:
 		e.Accepted = true
 		*e = e.skip(ReasonAccepted, "This person has come in.")
-	case failed != nil:
+	case len(r.failed) > 0:
 		e.Preliminary = Preliminary{access.Hold, ReasonExpression,
-			"An expression of this source could not be worked out (" + strings.ReplaceAll(failed.Error(), "\n", "; ") + "): a person must decide."}
+			"An expression of this source could not be worked out (" + strings.Join(r.failed, "; ") + "): a person must decide."}
 	case !when:
 		*e = e.skip(ReasonNotACustomer, "This source's when says that no customer came.")
 	case !live && r.source.requireLivemode:
@@ -211,13 +223,23 @@ func (r *reading) judge(e *Event) {
 	}
 }
 
+// fail notes an error after which nobody but a person can know what the event means.
+func (r *reading) fail(field string, err error) {
+	if err != nil {
+		r.failed = append(r.failed, field+": "+err.Error())
+	}
+}
+
 // address returns the first usable address of the candidates, else the first that is at least something, so
 // that its fault is told; and what was tried when there is nothing.
 func (r *reading) address() (email string, tried []string) {
+	errs := map[string]error{}
 	for i, candidate := range r.email {
 		tried = append(tried, candidate.String())
-		value, err := r.run(fmt.Sprintf("email[%d]", i), candidate)
+		field := fmt.Sprintf("email[%d]", i)
+		value, err := r.run(field, candidate)
 		if err != nil {
+			errs[field] = err
 			continue
 		}
 		for _, text := range texts(value) {
@@ -232,12 +254,15 @@ func (r *reading) address() (email string, tried []string) {
 	if email != "" {
 		return email, nil
 	}
+	for _, field := range slices.Sorted(maps.Keys(errs)) {
+		r.fail(field, errs[field])
+	}
 	return "", tried
 }
 
 // texts are the texts of a value or of a list of values, without blank ones.
 func texts(value any) (found []string) {
-	list, ok := value.([]any)
+	list, ok := asList(value)
 	if !ok {
 		list = []any{value}
 	}
@@ -255,9 +280,12 @@ const maxID = 255
 // identify gives the event its identity: the sender's, and where a stranger could have chosen that or there
 // is none, also the hash of what was signed.
 func (r *reading) identify(e *Event) {
-	e.ID = r.text("event_id", r.eventID)
+	e.ID = r.needed("event_id", r.eventID)
 	if len(e.ID) > maxID {
 		e.ID = ""
+	}
+	if e.ID != "" && r.item >= 0 && !r.idIsOfItem {
+		e.ID = fmt.Sprintf("%s/%d", e.ID, r.item) // one identity for the whole list
 	}
 	if e.ID != "" && r.idIsSigned {
 		return
@@ -278,6 +306,9 @@ func (r *reading) hash() string {
 	sum := sha256.New()
 	sum.Write(what)
 	for _, name := range slices.Sorted(maps.Keys(r.kept.Query)) {
+		if !r.queryIsSigned {
+			break // a stranger could vary it
+		}
 		fmt.Fprintf(sum, "\n%s=%s", name, r.kept.Query[name])
 	}
 	return hex.EncodeToString(sum.Sum(nil))
@@ -285,15 +316,27 @@ func (r *reading) hash() string {
 
 // text is an expression's value as text, empty where it gives none.
 func (r *reading) text(field string, x *expression.Expression) string {
+	text, _ := r.value(field, x)
+	return text
+}
+
+// needed is text, and notes where it could not be worked out.
+func (r *reading) needed(field string, x *expression.Expression) string {
+	text, err := r.value(field, x)
+	r.fail(field, err)
+	return text
+}
+
+func (r *reading) value(field string, x *expression.Expression) (string, error) {
 	if x == nil {
-		return ""
+		return "", nil
 	}
 	value, err := r.run(field, x)
 	if err != nil {
-		return ""
+		return "", err
 	}
-	text, _, _ := expression.Text(value)
-	return clean(strings.TrimSpace(text))
+	text, _, err := expression.Text(value)
+	return clean(strings.TrimSpace(text)), err
 }
 
 // moment reads the sender's clock: a number is seconds, or milliseconds from 1973 on.

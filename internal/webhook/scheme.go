@@ -80,12 +80,14 @@ const (
 	isHeader
 )
 
-// applies reports whether a request speaks this scheme, by the headers it has.
+// isSpoken reports whether a request has the header of this scheme.
+func (s *scheme) isSpoken(r Request) bool {
+	return s.header != "" && len(r.Header.Values(s.header)) > 0
+}
+
+// applies reports whether a request is to be verified by this scheme, if it is an older one.
 func (s *scheme) applies(r Request) bool {
-	if s.header == "" || len(r.Header.Values(s.header)) == 0 {
-		return false
-	}
-	return s.onlyHeader == "" || r.Header.Get(s.onlyHeader) == s.onlyValue
+	return s.isSpoken(r) && (s.onlyHeader == "" || r.Header.Get(s.onlyHeader) == s.onlyValue)
 }
 
 // verify returns which secret matched and the part of the body that it vouches for. The error is a *Rejection.

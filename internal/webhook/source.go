@@ -140,7 +140,7 @@ func (s *Source) Verify(now time.Time, r Request) (Verified, error) {
 
 // schemeFor is the source's own scheme, unless its header is absent and an older scheme's is there.
 func (s *Source) schemeFor(r Request) *scheme {
-	if !s.schemes[0].applies(r) {
+	if !s.schemes[0].isSpoken(r) {
 		for _, legacy := range s.schemes[1:] {
 			if legacy.applies(r) {
 				return legacy
@@ -204,5 +204,11 @@ func (s *Source) Explain(v Verified, show func(Step)) (events []Event) {
 // Unsigned makes a Verified of a request that nobody signed, to try a source's expressions on. It is not for
 // what came over the network.
 func (s *Source) Unsigned(now time.Time, r Request) Verified {
-	return Verified{source: s.name, body: r.Body, receivedAt: now, by: "nobody", kept: s.kept(r)}
+	v := Verified{source: s.name, body: r.Body, receivedAt: now, by: "nobody", kept: s.kept(r)}
+	if s.stripe == nil {
+		if signed, err := s.schemes[0].signedBody(r.Body); err == nil {
+			v.body = signed
+		}
+	}
+	return v
 }

@@ -181,10 +181,11 @@ func (s *Source) refine(e *Event, v Verified, show func(Step)) {
 		return
 	}
 	events := s.events(v, show)
-	if len(events) != 1 || events[0].Preliminary.Reason == ReasonMalformed {
+	own := events[0]
+	if own.Preliminary.Reason == ReasonMalformed {
+		e.Preliminary = Preliminary{access.Hold, ReasonExpression, "This source's own expressions could not be worked out: " + own.Preliminary.Sentence}
 		return
 	}
-	own := events[0]
 	overlay(&e.Email, own.Email)
 	overlay(&e.Name, own.Name)
 	overlay(&e.Customer, own.Customer)
