@@ -194,6 +194,13 @@ func (c *Config) Problem(path, what, mend string) Problem {
 	return Problem{File: at.File, Line: at.Line, Path: path, What: what, Mend: mend}
 }
 
+// IsSet reports whether the key at path was set, by the file or a variable,
+// and not left to its default.
+func (c *Config) IsSet(path string) bool {
+	_, ok := c.places[path]
+	return ok
+}
+
 // Warnings are settings that are allowed and probably not meant.
 func (c *Config) Warnings() []Problem {
 	var found []Problem

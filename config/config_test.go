@@ -308,7 +308,7 @@ func TestProblems(t *testing.T) {
 			file: files{"usher.yaml": "sources:\n  form:\n    preset: x\n    secrets: [s]\n    verify:\n      tolerance: 999ms\n"},
 			env:  []string{"USHER_SOURCES_STRIPE_VERIFY_TOLERANCE=876001h"},
 			want: []string{
-				"usher.yaml:6: sources.form.verify.tolerance: is text, wants a time with its unit, such as 30s, from 1s to 876000h0m0s",
+				"usher.yaml:6: sources.form.verify.tolerance: is text, wants a time with its unit, such as 30s, from 1s to 100 years",
 				"env USHER_SOURCES_STRIPE_VERIFY_TOLERANCE: sources.stripe.verify.tolerance: is text, wants a time",
 			},
 		}, {
@@ -387,6 +387,38 @@ func TestProblems(t *testing.T) {
 				"env USHER_LOG_LEVLE: sets no key of usher.yaml; did you mean USHER_LOG_LEVEL?",
 				"env USHER_SOURCES_STRIP_PRESET: sets no key of usher.yaml; did you mean USHER_SOURCES_STRIPE_PRESET?",
 			},
+		}, {
+			name: "a variable alone makes no source",
+			file: files{"usher.yaml": "sources:\n  named:\n"},
+			env: []string{
+				"STRIPE_WEBHOOK_SECRET=", "USHER_SOURCES_NAMED_PRESET=typeform", "USHER_SOURCES_NAMED_SECRETS=s",
+				"USHER_SOURCES_FOO_PRESET=typeform", "USHER_SOURCES_MY_SHOP_EVENT_ID=body.id", "USHER_SOURCES_X_SECRETS_FILE=/secret",
+				"USHER_SOURCES__PRESET=x", "USHER_SOURCES_NONSENSE=x",
+			},
+			want: []string{
+				"env USHER_SOURCES_FOO_PRESET: sets no key of usher.yaml; the file must name the source first: write foo: below sources, then its keys can be variables",
+				"env USHER_SOURCES_MY_SHOP_EVENT_ID: sets no key of usher.yaml; the file must name the source first: write my-shop: below sources",
+				"env USHER_SOURCES_NONSENSE: sets no key of usher.yaml; if it is not meant for Usher",
+				"env USHER_SOURCES_X_SECRETS_FILE: sets no key of usher.yaml; the file must name the source first: write x: below sources",
+				"env USHER_SOURCES__PRESET: sets no key of usher.yaml; if it is not meant for Usher",
+			},
+		}, {
+			name: "a source that is no group lacks nothing that could be known",
+			file: files{"usher.yaml": "sources:\n  a: typeform\n  b: [preset, typeform]\n"},
+			want: []string{
+				"usher.yaml:2: sources.a: is text, wants the keys accepted, ",
+				"usher.yaml:3: sources.b: is a list, wants the keys accepted, ",
+			},
+		}, {
+			name: "a group that is none lacks nothing that could be known",
+			file: files{"usher.yaml": "retool: https://acme.retool.com\n"},
+			env:  []string{"RETOOL_URL=", "RETOOL_API_TOKEN="},
+			want: []string{"usher.yaml:1: retool: is text, wants the keys api, "},
+		}, {
+			name: "a file that is no group lacks nothing that could be known",
+			file: files{"usher.yaml": "usher\n"},
+			env:  []string{"RETOOL_URL=", "RETOOL_API_TOKEN=", "STRIPE_WEBHOOK_SECRET="},
+			want: []string{"usher.yaml:1: is text, wants the keys access, "},
 		}, {
 			name: "a port that is none",
 			env:  []string{"PORT=http"},
@@ -648,6 +680,18 @@ func TestProblemFindsThePlaceInASource(t *testing.T) {
 		want += ": " + path + ": is wrong; mend it"
 		if got := cfg.Problem(path, "is wrong", "mend it").String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestIsSet(t *testing.T) {
+	cfg := mustLoad(t, "sources:\n  stripe:\n    no_payment_required: invite\n", "USHER_SOURCES_STRIPE_EVENTS=a", "USHER_SOURCES_STRIPE_API_URL=")
+	for path, want := range map[string]bool{
+		"sources.stripe.no_payment_required": true, "sources.stripe.events": true, "sources.stripe.api_url": false, "log.level": false,
+		"sources.stripe.require_livemode": false, "sources.other.events": false,
+	} {
+		if got := cfg.IsSet(path); got != want {
+			t.Errorf("%s: got %t, want %t", path, got, want)
 		}
 	}
 }

@@ -22,6 +22,7 @@ type document struct {
 	text     string           // as it was read
 	settings map[string]value // by full path, such as sources.stripe.secrets
 	places   map[string]place // of groups and of keys without a value
+	unread   map[string]bool  // what should be a group and is none, by path
 	sources  []string         // names, in the order of the file
 	rules    int
 	problems Problems
@@ -79,7 +80,7 @@ func (s schema) names() []string {
 
 // readDocument reads the file called name; "" is no file.
 func readDocument(name string, readFile func(string) ([]byte, error)) *document {
-	d := &document{name: name, settings: map[string]value{}, places: map[string]place{}}
+	d := &document{name: name, settings: map[string]value{}, places: map[string]place{}, unread: map[string]bool{}}
 	if name == "" {
 		return d
 	}
@@ -176,6 +177,7 @@ func (d *document) pairs(at string, line int, n *yaml.Node, wanted string) iter.
 			return
 		}
 		if n.Kind != yaml.MappingNode {
+			d.unread[at] = true
 			d.problem(line, at, leaf(n).describe()+", wants "+wanted, "")
 			return
 		}
@@ -194,6 +196,17 @@ func (d *document) pairs(at string, line int, n *yaml.Node, wanted string) iter.
 			}
 		}
 	}
+}
+
+// isUnread reports whether path is, or lies below, what should be a group and
+// is none: what it lacks is not known.
+func (d *document) isUnread(path string) bool {
+	for around := path; around != ""; around = around[:max(0, strings.LastIndexAny(around, ".["))] {
+		if d.unread[around] {
+			return true
+		}
+	}
+	return d.unread[""]
 }
 
 // visitKey takes in what one key is set to; nothing at all leaves it unset.

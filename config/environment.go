@@ -90,13 +90,31 @@ func (e environment) unknown(known []string, text string) Problems {
 		if expected || !strings.HasPrefix(name, "USHER_") {
 			continue
 		}
-		found = append(found, Problem{
-			File: "env " + name,
-			What: "sets no key of usher.yaml",
-			Mend: DidYouMean(name, known) + "if it is not meant for Usher, give it a name that does not begin with USHER_",
-		})
+		mend := "if it is not meant for Usher, give it a name that does not begin with USHER_"
+		if source := sourceOf(single); source != "" {
+			mend = "the file must name the source first: write " + source + ": below sources, then its keys can be variables"
+		}
+		found = append(found, Problem{File: "env " + name, What: "sets no key of usher.yaml", Mend: DidYouMean(name, known) + mend})
 	}
 	return found
+}
+
+// sourceOf is the name of the source that a variable speaks of, such as foo in
+// USHER_SOURCES_FOO_PRESET, or "" when it speaks of none.
+func sourceOf(variable string) string {
+	rest, ok := strings.CutPrefix(variable, "USHER_SOURCES_")
+	if !ok {
+		return ""
+	}
+	shortest := ""
+	for _, k := range sourceKeys {
+		name, isKey := strings.CutSuffix(rest, strings.TrimPrefix(k.env(""), "USHER"))
+		name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+		if !k.file && isKey && sourceName.MatchString(name) && (shortest == "" || len(name) < len(shortest)) {
+			shortest = name // FOO_EVENT_ID is the event_id of foo, not the id of foo-event
+		}
+	}
+	return shortest
 }
 
 var (

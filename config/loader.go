@@ -100,7 +100,7 @@ func demand[T any](l *loader, keys []key[T], prefix string, got *T) {
 		}
 		path := prefix + k.path
 		switch v, set := l.settings[path]; {
-		case !set && !l.doc.broken:
+		case !set && !l.doc.broken && !l.doc.isUnread(path):
 			l.report(l.cfg.Problem(path, "is missing", k.need))
 		case set && v.isBlank():
 			l.report(l.cfg.Problem(path, "is blank", cmp.Or(mendBlank(v), k.need)))
@@ -232,7 +232,7 @@ func (l *loader) overrides() map[string]value {
 
 // check makes the checks that concern more than one key.
 func (l *loader) check() {
-	if len(l.sources) == 0 && !l.doc.broken && !l.reported("sources") {
+	if len(l.sources) == 0 && !l.doc.broken && !l.doc.isUnread("sources") {
 		l.report(l.cfg.Problem("sources", "names no source", "set STRIPE_WEBHOOK_SECRET, or add a source to usher.yaml"))
 	}
 	for _, name := range l.sources {
@@ -245,7 +245,8 @@ func (l *loader) check() {
 // checkSource sees to it that something tells what sender it is, and that
 // nobody takes unsigned requests by a slip.
 func (l *loader) checkSource(path string, s Source) {
-	if s.Preset == "" && s.Verify.Kind == "" && !l.doc.broken && !l.reported(path+".preset", path+".verify", path+".verify.kind") {
+	isBare := s.Preset == "" && s.Verify.Kind == ""
+	if isBare && !l.doc.broken && !l.doc.isUnread(path) && !l.reported(path+".preset", path+".verify", path+".verify.kind") {
 		l.report(l.cfg.Problem(path+".preset", "is missing", "name one (usher presets lists them), or describe the sender by verify"))
 	}
 	if s.Verify.Kind == unsigned && !s.AllowUnsigned && !l.reported(path+".allow_unsigned") {

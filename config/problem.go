@@ -46,11 +46,16 @@ type Problems []Problem
 // Error returns one problem per line: those of the file in the order of its
 // lines, then those of the environment and what is absent.
 func (ps Problems) Error() string {
+	return strings.Join(ps.Lines(), "\n")
+}
+
+// Lines returns them one by one, in the order of Error.
+func (ps Problems) Lines() []string {
 	lines := make([]string, len(ps))
 	for i, p := range ps.Sorted() {
 		lines[i] = p.String()
 	}
-	return strings.Join(lines, "\n")
+	return lines
 }
 
 // Err returns the problems as an error, nil when there are none.

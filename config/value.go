@@ -204,10 +204,20 @@ func duration(least, most time.Duration) parser[time.Duration] {
 	return func(v value) (time.Duration, []fault) {
 		d, err := time.ParseDuration(strings.TrimSpace(v.Text))
 		if v.Shape != scalar || err != nil || d < least || d > most {
-			return 0, wants(v, fmt.Sprintf("a time with its unit, such as 30s, from %v to %v", least, most))
+			return 0, wants(v, fmt.Sprintf("a time with its unit, such as 30s, from %v to %s", least, inWords(most)))
 		}
 		return d, nil
 	}
+}
+
+const century = 876000 * time.Hour
+
+// inWords writes a time as people do where Go would count its hours.
+func inWords(d time.Duration) string {
+	if d == century {
+		return "100 years"
+	}
+	return d.String()
 }
 
 // tolerance understands a time that is not zero, which people write to switch
@@ -216,7 +226,7 @@ func tolerance(v value) (time.Duration, []fault) {
 	if d, err := time.ParseDuration(strings.TrimSpace(v.Text)); v.Shape == scalar && err == nil && d == 0 {
 		return 0, faulty("is zero, which would not switch the check off but refuse everything", "remove it, or write a time such as 5m")
 	}
-	return duration(time.Second, 876000*time.Hour)(v)
+	return duration(time.Second, century)(v)
 }
 
 // size understands a count of bytes: 1048576, 512KiB, 1MiB.

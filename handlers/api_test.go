@@ -289,6 +289,16 @@ func TestSummary(t *testing.T) {
 		{name: "an invitation waits", before: func(t *testing.T, w *world) { t.Helper(); w.decide(t) }, path: path, wantStatus: 200, wantBody: []string{`"undecided_deliveries":0`, `"queued":1`}},
 		{name: "Retool asked us to wait", before: pace(ledger.PaceChange{Wait: time.Hour}), path: path, wantStatus: 200, wantBody: []string{`"state":"waiting"`, `"next_try_at":"20`}},
 		{name: "sending is stopped", before: pace(ledger.PaceChange{Stop: "Retool refuses the token"}), path: path, wantStatus: 200, wantBody: []string{`"state":"stopped","reason":"Retool refuses the token","since":"20`, `"next_try_at":"20`}},
-		{name: "Retool works again", before: pace(ledger.PaceChange{Works: true}), path: path, wantStatus: 200, wantBody: []string{`"sending":{"state":"going on"}`}},
+		{name: "Retool works again", before: pace(ledger.PaceChange{Works: true}), path: path, wantStatus: 200, wantBody: []string{`"sending":{"state":"going on"}`, `"warnings":[]`}},
+	})
+}
+
+func TestSummaryTellsTheWarnings(t *testing.T) {
+	w := newWorld(t, func(o *handlers.Options) {
+		o.Warnings = []string{"usher.yaml:4: sources.open.verify.kind: accepts anything that anybody sends"}
+	})
+	run(t, w, []scenario{
+		{name: "to whom has the token", path: "/v1/summary", wantStatus: 200, wantBody: []string{`"warnings":["usher.yaml:4: sources.open.verify.kind: accepts anything that anybody sends"]`}},
+		{name: "to nobody else", path: "/v1/summary", anonymous: true, wantStatus: 401, wantAbsent: []string{"sources.open"}},
 	})
 }

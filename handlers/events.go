@@ -191,7 +191,8 @@ func (s *Server) summary(c echo.Context) error {
 		LookingUp     int64                  `json:"looking_up"`
 		OldestWaiting *time.Time             `json:"oldest_waiting"`
 		Sending       sending                `json:"sending"`
-	}{found.Invitations, found.Undecided, found.SetAside, found.LookingUp, when(found.OldestWaiting), sending{State: "going on"}}
+		Warnings      []string               `json:"warnings"`
+	}{found.Invitations, found.Undecided, found.SetAside, found.LookingUp, when(found.OldestWaiting), sending{State: "going on"}, append([]string{}, s.Warnings...)}
 	if p := found.Pace; p.StoppedReason != "" {
 		wire.Sending = sending{State: "stopped", Reason: p.StoppedReason, Since: when(p.StoppedAt), NextTryAt: when(p.NotBefore)}
 	} else if p.NotBefore.After(s.Now()) {

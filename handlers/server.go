@@ -35,6 +35,7 @@ type Options struct {
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Version    string
+	Warnings   []string // of the configuration, for people
 }
 
 // A Server is Usher's HTTP handler.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,16 +34,20 @@ func newCheck() *cobra.Command {
 		Long: `Check validates the configuration, opens the ledger, proves that a commit reaches the disk, calls
 Retool's health, and makes one authenticated read. It invites nobody.
 
-Exit status 1 when anything is ✗.`,
+Exit status 2 when the configuration is wrong, 1 when anything else is ✗.`,
 		Example: `  usher check
   usher check --config usher.yaml --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			findings := check(cmd.Context(), configOptions(cmd))
 			failed := printFindings(cmd.OutOrStdout(), findings, asJSON)
-			if failed {
+			switch {
+			case !findings[0].OK: // the configuration, which is looked at first
+				return quietError(exitUsage)
+			case failed:
 				return quietError(exitFailure)
+			default:
+				return nil
 			}
-			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
@@ -65,6 +71,9 @@ func check(ctx context.Context, o config.Options) []finding {
 		place := w
 		place.Mend = ""
 		found = append(found, finding{Name: "configuration", OK: true, Warning: true, Detail: place.String(), Mend: w.Mend})
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.sources)) {
+		found = append(found, finding{Name: "source " + name, OK: true, Detail: p.describe(name) + ", at " + p.address(name, p.config.Listen)})
 	}
 	found = append(found, checkLedger(ctx, p)...)
 	return append(found, checkRetool(ctx, p)...)

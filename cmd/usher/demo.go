@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -53,6 +54,7 @@ type demo struct {
 	folder    string
 	secret    string // signing
 	token     string // of the API
+	first     string // id of the first event
 }
 
 func runDemo(ctx context.Context, w io.Writer, listen string, exit bool) (err error) {
@@ -75,7 +77,8 @@ func runDemo(ctx context.Context, w io.Writer, listen string, exit bool) (err er
 	})
 	group.Go(func() error { return d.serve(serving, usher) })
 	expected, err := d.show(serving)
-	if err == nil && !exit {
+	if err == nil && !exit { // with exit, the addresses are gone as soon as they could be tried
+		d.curls()
 		fmt.Fprintf(w, "\n%sServing until Ctrl-C.%s\n", d.c.bold, d.c.off)
 		<-serving.Done()
 	}
@@ -166,11 +169,11 @@ func (d *demo) show(ctx context.Context) (expected bool, err error) {
 			return false, fmt.Errorf("%s: %w", sc.title, err)
 		}
 		shown = append(shown, result)
+		d.first = cmp.Or(d.first, sc.event.ID)
 		expected = expected && result.ok()
 	}
 	d.summarise(shown)
 	once, err := d.once(ctx, shown)
-	d.curls(shown[0].event)
 	return expected && once, err
 }
 
@@ -360,7 +363,7 @@ func dash(s string) string {
 	return s
 }
 
-func (d *demo) curls(first webhooktest.StripeEvent) {
+func (d *demo) curls() {
 	fmt.Fprintf(d.w, `
 %sTry it yourself%s
   export USHER=%s TOKEN=%s
@@ -369,5 +372,5 @@ func (d *demo) curls(first webhooktest.StripeEvent) {
   curl -s -H "Authorization: Bearer $TOKEN" -d '{"email": "you@customer.example"}' $USHER/v1/invitations
   curl -s -H "Authorization: Bearer $TOKEN" -X POST "$USHER/v1/invitations/retry?state=failed"
   curl -s %s/sandbox/state
-`, d.c.bold, d.c.off, d.url, d.token, first.ID, d.retoolURL)
+`, d.c.bold, d.c.off, d.url, d.token, d.first, d.retoolURL)
 }

@@ -62,8 +62,9 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "usher",
 		Short: "Invite paying customers to your Retool app, once each, and prove it",
-		Long: `Usher receives signed webhooks (Stripe first), finds the customer's address, applies the
-domain rule, and invites the customer to your Retool app through a client that retries.
+		Long: `Usher receives signed webhooks (of Stripe, forms, shops, CRMs, and whatever else can sign), finds the
+customer's address, applies the domain rule, and invites the customer to your Retool app through a
+client that retries.
 
 Exit status: 0 done, 1 something is not as it should be, 2 wrong command line or configuration.`,
 		Example: `  usher demo                       # see it work, with a sandbox Retool

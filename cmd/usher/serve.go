@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,29 +71,18 @@ func (p *parts) serve(ctx context.Context, listener net.Listener) (err error) {
 	}
 	server := handlers.New(handlers.Options{
 		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
-		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(),
+		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Warnings: p.warnings().Lines(),
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return stages.Run(ctx) })
 	group.Go(func() error { return p.serveHTTP(ctx, listener, server) })
 	p.log.Info("usher is ready", "version", version(), "listen", listener.Addr().String(), "in", time.Since(start))
-	for name := range p.sources {
-		p.log.Info("webhooks are received", "source", name, "address", p.address(listener)+"/webhooks/"+name)
+	for _, name := range slices.Sorted(maps.Keys(p.sources)) {
+		p.log.Info("a source is ready", "source", name, "preset", dash(p.config.Sources[name].Preset), "address", p.address(name, listener.Addr().String()))
 	}
 	err = group.Wait()
 	p.log.Info("usher has stopped")
 	return err
-}
-
-// address is where people and senders reach this Usher.
-func (p *parts) address(listener net.Listener) string {
-	if p.config.PublicURL != "" {
-		return p.config.PublicURL
-	}
-	if host, port, err := net.SplitHostPort(listener.Addr().String()); err == nil && net.ParseIP(host).IsUnspecified() {
-		return "http://localhost:" + port
-	}
-	return "http://" + listener.Addr().String()
 }
 
 // serveHTTP serves until ctx ends, then takes no more requests and lets those in hand finish.
