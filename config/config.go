@@ -144,7 +144,6 @@ type Verify struct {
 	Tolerance  time.Duration `yaml:"tolerance,omitempty"`
 	URLDecode  string        `yaml:"url_decode,omitempty"`
 	BodySelect string        `yaml:"body_select,omitempty"`
-	OnlyIf     string        `yaml:"only_if,omitempty"`
 }
 
 // Options say where the configuration comes from.

@@ -203,7 +203,6 @@ sources:
       tolerance: 876000h
       url_decode: hubspot
       body_select: first_array_element
-      only_if: "X-Version: v2"
     handshake: webhook_id
     body_field: data
     each: body.items
@@ -229,7 +228,7 @@ sources:
 			Kind: "hmac", Header: "X-Sig", Algorithm: "sha512", Encoding: "base64url", Prefix: "sha512= ", Format: "list", PairSep: " ",
 			SigKey: "v1", TSKey: "t", KeyCoding: []string{"base64", "raw"}, KeyPrefix: " whsec_", Signed: "{ts}\n{body}\n",
 			TSHeader: "X-Time", TSUnit: "rfc3339", Tolerance: 876000 * time.Hour, URLDecode: "hubspot",
-			BodySelect: "first_array_element", OnlyIf: "X-Version: v2",
+			BodySelect: "first_array_element",
 		},
 		Handshake: "webhook_id", BodyField: "data", Each: "body.items", Ignore: "body.test", When: "true",
 		Email: []string{"body.email", "first(body.a, body.b)"}, EventID: "5", Type: "body.type", Name: "body.name",

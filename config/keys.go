@@ -286,10 +286,6 @@ var sourceKeys = []key[Source]{
 		doc:  "`first_array_element` where only the first of a batch is signed: the rest is dropped.",
 		read: to(func(s *Source) *string { return &s.Verify.BodySelect }, choice("first_array_element")),
 	}, {
-		path: "verify.only_if",
-		doc:  "`Header: value` that must hold for an older signature to be tried.",
-		read: to(func(s *Source) *string { return &s.Verify.OnlyIf }, text),
-	}, {
 		path: "handshake",
 		doc:  "How the sender tries the address before it sends events: `url_verification`, `challenge` or `webhook_id`.",
 		read: to(func(s *Source) *string { return &s.Handshake }, choice("url_verification", "challenge", "webhook_id")),

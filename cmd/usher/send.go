@@ -12,10 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/usher-dev/usher/config"
-	"github.com/usher-dev/usher/internal/webhook"
-	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
 
 // sendFlags are what "usher send" was asked for.
@@ -30,19 +26,21 @@ type sendFlags struct {
 func newSend() *cobra.Command {
 	var f sendFlags
 	cmd := &cobra.Command{
-		Use:   "send PRESET",
+		Use:   "send PRESET|SOURCE",
 		Short: "Send a signed test event to a running Usher, or try a suite of them on it",
 		Long: `Send makes an event like the one that a sender sends, signs it as that sender signs, with the first secret
-of the source in Usher's configuration, and posts it. "usher presets" lists the senders. The source is
---source, else the one whose preset is PRESET, else the one that is named PRESET. A source without a preset
-is sent a file: usher send --source NAME --body FILE.
+of the source in Usher's configuration, and posts it. The word is a preset ("usher presets" lists them), else
+a source's name. A preset's source is --source, else the one whose preset it is, else the one of that name.
+A source that names no preset is sent the event of the preset that has the source's name; where there is none,
+a file: usher send NAME --body FILE.
 
-Without --email the event has no address, so that nobody is invited. (Stripe's is then of its test mode, too.)
+Without --email the event has no address, so that nobody is invited, unless it names a customer whom Usher
+looks up: that is told. (Stripe's event is then a guest's, of the test mode.)
 
 --suite tries a whole deployment: what is valid must be taken, and what is sent twice, forged, altered, old,
-from the future, empty, too large or compressed must be answered as it should be. It sends no address unless
---email is given. With the admin token (USHER_TOKEN, or admin_token of the configuration) it also asks Usher
-whether a duplicate was counted once.
+from the future, empty, too large or compressed must be answered as it should be. It sends no address, and
+nothing that Usher would look up, unless --email is given. With the admin token (USHER_TOKEN, or admin_token
+of the configuration) it also asks Usher whether a duplicate was counted once.
 
 Exit status 0 when Usher answered as it should: 200, or 401 with --tamper or --stale; with --suite, when no
 case failed.`,
@@ -50,17 +48,10 @@ case failed.`,
   usher send stripe --type invoice.paid --email ada@example.com --url https://usher.example.com
   usher send typeform --tamper                                  # refused
   usher send woocommerce --variant ping
-  usher send --source billing --body event.json --header "X-Event: paid"
+  usher send billing --body event.json --header "X-Event: paid"    # a source without a preset
   usher send hubspot --suite --url https://usher.example.com    # a test kit for your own deployment`,
-		Args: func(_ *cobra.Command, args []string) error { return f.takeArguments(args) },
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
-			for _, preset := range webhook.Presets() {
-				if len(args) == 0 {
-					names = append(names, preset.Name+"\t"+preset.About.Title)
-				}
-			}
-			return names, cobra.ShellCompDirectiveNoFileComp
-		},
+		Args:              func(_ *cobra.Command, args []string) error { return f.takeArguments(args) },
+		ValidArgsFunction: completePreset,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			changed := cmd.Flags().Changed
 			f.setsEventType, f.setsStatus, f.setsName = changed("type"), changed("payment-status"), changed("name")
@@ -73,7 +64,7 @@ case failed.`,
 
 func (f *sendFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.source, "source", "", "the source's name in Usher's configuration (default: found by PRESET)")
+	flags.StringVar(&f.source, "source", "", "the source's name in Usher's configuration (default: found by the word)")
 	flags.StringVar(&f.url, "url", "http://localhost:8080", "where Usher runs")
 	flags.StringVar(&f.email, "email", "", "the customer's address, who may be invited (default: none)")
 	flags.StringVar(&f.name, "name", "Test Customer", "the customer's name")
@@ -89,19 +80,15 @@ func (f *sendFlags) bind(cmd *cobra.Command) {
 	flags.BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 }
 
-// takeArguments takes the preset, and says what is near to one that there is not.
+// takeArguments takes the word that names the preset or the source.
 func (f *sendFlags) takeArguments(args []string) error {
 	switch {
 	case len(args) > 1:
-		return usageError{fmt.Errorf("send takes one preset, and %q besides\nsee: usher send --help", args[1])}
-	case len(args) == 0 && f.source == "":
-		return usageError{errors.New("send wants a preset, such as: usher send stripe\nsee: usher presets")}
-	case len(args) == 0:
-		return nil
-	}
-	f.preset = args[0]
-	if preset, ok := webhook.FindPreset(f.preset); !ok || preset.Hidden {
-		return usageError{fmt.Errorf("there is no preset %q; %sa source of your own is named by --source\nsee: usher presets", f.preset, config.DidYouMean(f.preset, presetNames()))}
+		return usageError{fmt.Errorf("send takes one preset or source, and %q besides\nsee: usher send --help", args[1])}
+	case len(args) == 1:
+		f.preset = args[0]
+	case f.source == "":
+		return usageError{errors.New("send wants a preset or a source, such as: usher send stripe\nsee: usher presets")}
 	}
 	return nil
 }
@@ -152,10 +139,12 @@ type sendResult struct {
 	URL      string          `json:"url"`
 	EventID  string          `json:"event_id"` // "" of a handshake, which is no event
 	Address  string          `json:"address"`  // masked; "" where nobody can be invited
+	LookUp   string          `json:"look_up"`  // who is asked for an address, where Usher has a key
 	Status   int             `json:"status"`
 	Expected int             `json:"expected"`
 	Answer   json.RawMessage `json:"answer"`
 	TookMS   int64           `json:"took_ms"`
+	Hint     string          `json:"hint,omitempty"` // why it was not answered as expected
 }
 
 func (t *target) sendOne(ctx context.Context, w io.Writer, m message, f sendFlags) error {
@@ -184,10 +173,14 @@ func (t *target) sendOne(ctx context.Context, w io.Writer, m message, f sendFlag
 	if err != nil {
 		return fmt.Errorf("%w\nis usher running there? give its address with --url", err)
 	}
-	return t.printSent(w, m, sendResult{
-		OK: a.status == expected, Source: t.name, URL: t.shown(t.url), EventID: t.shown(m.id), Address: t.shown(m.address),
+	r := sendResult{
+		OK: a.status == expected, Source: t.name, URL: t.shown(t.url), EventID: t.shown(m.id), Address: t.shown(m.address), LookUp: m.asks,
 		Status: a.status, Expected: expected, Answer: t.shownJSON(a.json()), TookMS: a.took.Milliseconds(),
-	}, f.asJSON)
+	}
+	if !r.OK {
+		r.Hint = t.shown(t.hint(a, expected))
+	}
+	return t.printSent(w, m, r, f.asJSON)
 }
 
 func (t *target) printSent(w io.Writer, m message, r sendResult, asJSON bool) error {
@@ -203,8 +196,11 @@ func (t *target) printSent(w io.Writer, m message, r sendResult, asJSON bool) er
 			what = "a handshake"
 		}
 		fmt.Fprintf(w, "%s %s → %d (expected %d) in %d ms: %s\n", mark, what, r.Status, r.Expected, r.TookMS, bytes.TrimSpace(r.Answer))
+		if r.Hint != "" {
+			fmt.Fprintln(w, "  "+r.Hint)
+		}
 		if r.OK && r.Status == http.StatusOK && !m.greeting {
-			fmt.Fprintln(w, m.whoIsInvited(r.Address))
+			fmt.Fprintln(w, m.whoIsInvited(r.Address, t.mayAsk))
 			fmt.Fprintf(w, "why it was decided as it was: curl -H \"Authorization: Bearer $USHER_ADMIN_TOKEN\" '%s'\n", t.shown(strings.TrimRight(t.base.Redacted(), "/")+t.eventPath(m.id)))
 		}
 	}
@@ -281,26 +277,4 @@ func (a answer) json() []byte {
 	}
 	quoted, _ := json.Marshal(fmt.Sprintf("%d bytes that are no JSON", len(a.body)))
 	return quoted
-}
-
-// sample finds the preset's sample that a variant names, the main one without.
-func sample(preset, variant string) (webhooktest.Sample, error) {
-	all := webhooktest.Samples(preset)
-	if len(all) == 0 {
-		return webhooktest.Sample{}, fmt.Errorf("there is no sample event of %s: give one by --body", preset)
-	}
-	if variant == "" {
-		return all[0], nil
-	}
-	var known []string
-	for _, s := range all[1:] {
-		if s.Variant(preset) == variant {
-			return s, nil
-		}
-		known = append(known, s.Variant(preset))
-	}
-	if len(known) == 0 {
-		return webhooktest.Sample{}, fmt.Errorf("%s has no variants", preset)
-	}
-	return webhooktest.Sample{}, fmt.Errorf("%s has no variant %q; %sthere are: %s", preset, variant, config.DidYouMean(variant, known), strings.Join(known, ", "))
 }

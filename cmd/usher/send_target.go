@@ -7,12 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +29,7 @@ type target struct {
 	row     webhook.Row
 	secrets []string
 	source  *webhook.Source // as Usher makes it, to tell what it will read
+	mayAsk  bool            // there is a key for look-ups
 	maxBody int64
 	base    *url.URL // where Usher runs
 	url     string   // where its source is, without a token
@@ -47,38 +46,55 @@ func newTarget(o config.Options, f *sendFlags) (*target, error) {
 		return nil, usageError{err}
 	}
 	cfg, problems := config.Load(o)
-	name, err := findSource(cfg, *f)
+	name, err := findSource(cfg, f)
 	if err != nil {
 		return nil, usageError{err}
 	}
 	own, known := cfg.Sources[name]
+	if _, err := findPreset(name); f.preset == "" && own.Preset == "" && err == nil {
+		f.preset = name // a preset that was pasted as it was shown
+	}
+	f.preset = cmp.Or(f.preset, own.Preset)
 	switch {
 	case known && own.Preset == "" && own.Verify.Kind == "" && own.Verify.Header == "":
 		own.Preset = f.preset
-		cfg.Sources[name] = own
-	case f.preset == "":
-		f.preset = own.Preset
 	case own.Preset != "" && own.Preset != f.preset:
 		return nil, usageError{fmt.Errorf("the source %s is of the preset %s: usher send %s --source %s", name, own.Preset, own.Preset, name)}
 	}
-	p := &parts{config: cfg}
+	own.Secrets = slices.DeleteFunc(slices.Clone(own.Secrets), config.Secret.IsBlank)
+	p := &parts{config: cfg, sources: map[string]*webhook.Source{}, lookUps: map[string]onboarding.LookUp{}}
+	if known {
+		cfg.Sources[name] = own
+	}
 	row, wrong := p.row(name)
 	if wrong != nil {
 		return nil, usageError{errors.New(wrong.String())}
 	}
-	t := &target{name: name, preset: f.preset, row: row, base: base, url: strings.TrimRight(base.String(), "/") + "/webhooks/" + name,
-		maxBody: cmp.Or(own.MaxBody, cfg.MaxBody, 1<<20), token: strings.TrimSpace(cmp.Or(os.Getenv("USHER_TOKEN"), cfg.AdminToken.Reveal()))}
-	for _, secret := range own.Secrets {
-		if !secret.IsBlank() {
-			t.secrets = append(t.secrets, secret.Reveal())
-		}
-	}
-	if len(t.secrets) == 0 && row.Verify.Kind != "none" {
+	if len(own.Secrets) == 0 && row.Verify.Kind != "none" {
 		return nil, usageError{noSecret(cfg, problems, name)}
+	}
+	t := &target{name: name, preset: f.preset, row: row, base: base, url: strings.TrimRight(base.String(), "/") + "/webhooks/" + name,
+		mayAsk: !own.APIKey.IsBlank(), maxBody: cmp.Or(own.MaxBody, cfg.MaxBody, 1<<20),
+		token: strings.TrimSpace(cmp.Or(os.Getenv("USHER_TOKEN"), cfg.AdminToken.Reveal()))}
+	for _, secret := range own.Secrets {
+		t.secrets = append(t.secrets, secret.Reveal())
 	}
 	t.signed = cmp.Or(p.publicURL(name), t.url)
 	t.hide(cfg, f.email)
-	return t, t.read(cfg, own)
+	own.RequireLivemode = own.RequireLivemode && !f.suite
+	return t, t.read(p, own)
+}
+
+// read makes the source as Usher does, and as it is where more is known than here: its address, and a key for
+// look-ups. What is wrong with it, Usher would refuse to start with.
+func (t *target) read(p *parts, own config.Source) error {
+	own.PublicURL, own.APIKey = t.signed, config.NewSecret(cmp.Or(own.APIKey.Reveal(), "unknown"))
+	p.config.Sources[t.name] = own
+	if problems := p.makeSource(t.name); len(problems) > 0 {
+		return usageError{fmt.Errorf("the source cannot be sent to:\n%s", t.shown(problems.Sorted().Error()))}
+	}
+	t.source = p.sources[t.name]
+	return nil
 }
 
 func baseURL(text string) (*url.URL, error) {
@@ -89,8 +105,24 @@ func baseURL(text string) (*url.URL, error) {
 	return base, nil
 }
 
-// findSource is the named source, else the only one of the preset, else the one that has the preset's name.
-func findSource(cfg *config.Config, f sendFlags) (string, error) {
+// findSource is the named source, else the only one of the preset, else the one that has that name. A word that
+// is no preset is a source's name, and then f is told so.
+func findSource(cfg *config.Config, f *sendFlags) (string, error) {
+	if f.preset == "" {
+		return f.source, nil
+	}
+	if _, err := findPreset(f.preset); err != nil {
+		word := f.preset
+		switch _, isSource := cfg.Sources[word]; {
+		case !isSource:
+			names := slices.Concat(presetNames(), slices.Sorted(maps.Keys(cfg.Sources)))
+			return "", fmt.Errorf("there is no preset and no source %q; %sa source is one of usher.yaml (--config)\nsee: usher presets", word, near(word, names))
+		case f.source != "" && f.source != word:
+			return "", fmt.Errorf("%q is a source, and --source names another", word)
+		}
+		f.preset = ""
+		return word, nil
+	}
 	if f.source != "" {
 		return f.source, nil
 	}
@@ -100,14 +132,10 @@ func findSource(cfg *config.Config, f sendFlags) (string, error) {
 			names = append(names, name)
 		}
 	}
-	switch len(names) {
-	case 0:
-		return f.preset, nil
-	case 1:
-		return names[0], nil
-	default:
+	if len(names) > 1 {
 		return "", fmt.Errorf("several sources are of the preset %s: name one of %s by --source", f.preset, strings.Join(names, ", "))
 	}
+	return append(names, f.preset)[0], nil
 }
 
 // noSecret says what would give the source a secret, and what the configuration says against it.
@@ -164,25 +192,6 @@ func (t *target) shownJSON(value []byte) json.RawMessage {
 	return json.RawMessage(text)
 }
 
-// read makes the source as Usher does. What is wrong with it, Usher would refuse to start with.
-func (t *target) read(cfg *config.Config, own config.Source) error {
-	var err error
-	t.source, err = webhook.New(webhook.Config{Name: t.name, Row: t.row, Secrets: t.secrets, PublicURL: t.signed, AllowUnsigned: own.AllowUnsigned, AllowLegacy: own.AllowLegacy})
-	if err == nil {
-		return nil
-	}
-	var problems config.Problems
-	for _, one := range split(err) {
-		at, text, mend := "sources."+t.name, one.Error(), ""
-		var wrong *access.ConfigError
-		if errors.As(one, &wrong) {
-			at, text, mend = within(at, wrong.Path), wrong.Problem, wrong.Mend
-		}
-		problems = append(problems, cfg.Problem(at, text, mend))
-	}
-	return usageError{fmt.Errorf("the source cannot be sent to:\n%s", t.shown(problems.Sorted().Error()))}
-}
-
 // signsBody reports whether a change of the body can be seen.
 func (t *target) signsBody() bool {
 	return !slices.Contains([]string{"token", "path_token", "none"}, t.row.Verify.Kind)
@@ -191,6 +200,11 @@ func (t *target) signsBody() bool {
 // signsTime reports whether an old request can be told from a new one.
 func (t *target) signsTime() bool {
 	return t.row.Verify.Kind == "stripe" || t.signsBody() && (t.row.Verify.TSKey != "" || t.row.Verify.TSHeader != "")
+}
+
+// isToken reports whether all of the proof is a token.
+func (t *target) isToken() bool {
+	return t.row.Verify.Kind == "token" || t.row.Verify.Kind == "path_token"
 }
 
 func (t *target) tolerance() time.Duration {
@@ -222,117 +236,6 @@ func (t *target) signedPart(body []byte) (from, to int) {
 	}
 	from = bytes.Index(body, batch[0])
 	return from, from + len(batch[0])
-}
-
-// A message is an event before it is signed.
-type message struct {
-	header   http.Header
-	body     []byte
-	id       string // that Usher will give the event; "" of a greeting
-	address  string // that Usher will read in it, of somebody who may be invited
-	why      string // nobody is invited though there is an address
-	greeting bool   // it only tries the address
-	unsigned bool   // and is not signed by its sender
-}
-
-// whoIsInvited says what an address, or none, leads to.
-func (m message) whoIsInvited(address string) string {
-	switch {
-	case address != "":
-		return "The event has the address " + address + ": it is invited if Usher's rules say so."
-	case m.why != "":
-		return "Nobody is invited: " + m.why
-	default:
-		return "The event has no address: nobody is invited."
-	}
-}
-
-// eventID is what fits into every sample.
-var eventID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-
-// message makes what was asked for.
-func (t *target) message(f sendFlags, in io.Reader) (m message, err error) {
-	if f.id != "" && !eventID.MatchString(f.id) {
-		return m, usageError{errors.New("--id wants letters, digits, _ and -, at most 64")}
-	}
-	switch {
-	case f.body != "":
-		m, err = t.fileMessage(f.body, in)
-	case t.preset == "":
-		err = fmt.Errorf("the source %s has no preset, so that there is no sample of its events: give one by --body", t.name)
-	case t.preset == "stripe":
-		m = stripeMessage(f)
-	default:
-		var found webhooktest.Sample
-		if found, err = sample(t.preset, f.variant); err == nil {
-			m.header, m.body = found.Make(webhooktest.Fill{Email: f.email, Name: f.name, ID: f.id}.Complete())
-		}
-	}
-	if err != nil {
-		return m, usageError{err}
-	}
-	for _, header := range f.headers {
-		name, value, ok := strings.Cut(header, ":")
-		if !ok || strings.TrimSpace(name) == "" {
-			return m, usageError{errors.New(`--header wants "Name: value"`)}
-		}
-		m.header.Set(strings.TrimSpace(name), strings.TrimSpace(value))
-	}
-	t.foresee(&m)
-	switch {
-	case m.greeting && f.suite:
-		return m, usageError{errors.New("this only tries the address and is no event: give --suite another --body")}
-	case f.body != "" && f.email != "" && !strings.EqualFold(m.address, f.email):
-		return m, usageError{errors.New("--body is sent as it is, and Usher would not read the address of --email in it")}
-	case f.body != "" && f.suite && f.email == "" && m.address != "":
-		return m, usageError{errors.New("the file of --body carries an address: a suite sends none unless --email names it too")}
-	}
-	return m, nil
-}
-
-func stripeMessage(f sendFlags) message {
-	event := webhooktest.StripeEvent{ID: cmp.Or(f.id, webhooktest.StripeID("evt")), Type: f.eventType, Email: f.email, Name: f.name,
-		PaymentStatus: f.status, TestMode: f.email == ""}
-	return message{header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: event.JSON()}
-}
-
-// fileMessage is a file's, with the headers that the preset's events have.
-func (t *target) fileMessage(name string, in io.Reader) (m message, err error) {
-	if name == "-" {
-		m.body, err = io.ReadAll(in)
-	} else {
-		m.body, err = os.ReadFile(name)
-	}
-	m.header = http.Header{"Content-Type": {"text/plain; charset=utf-8"}}
-	if all := webhooktest.Samples(t.preset); len(all) > 0 {
-		m.header, _ = all[0].Make(webhooktest.Fill{}.Complete())
-	}
-	if json.Valid(m.body) {
-		m.header.Set("Content-Type", "application/json")
-	}
-	return m, err
-}
-
-// foresee reads the message as Usher will.
-func (t *target) foresee(m *message) {
-	from, to := t.signedPart(m.body)
-	r := webhook.Request{Method: http.MethodPost, Header: m.header, Body: m.body[from:to]}
-	if _, m.unsigned = t.source.Greeting(r); m.unsigned {
-		m.greeting = true
-		return
-	}
-	v := t.source.Unsigned(time.Now(), r)
-	if _, m.greeting = t.source.Handshake(v); m.greeting {
-		return
-	}
-	for _, event := range t.source.Events(v) {
-		m.id = cmp.Or(m.id, event.ID)
-		if event.Email != "" && event.Preliminary.Outcome == access.Skip {
-			m.why = cmp.Or(m.why, event.Preliminary.Sentence)
-		} else {
-			m.address = cmp.Or(m.address, event.Email)
-		}
-	}
 }
 
 // An outgoing request is signed and can be sent any number of times.
@@ -383,36 +286,80 @@ func (t *target) prove(m message) (outgoing, error) {
 // own is the secret that the sender uses, none where none is needed.
 func (t *target) own() []string { return t.secrets[:min(1, len(t.secrets))] }
 
-// post sends a request. The error tells no secret: net/http's own has the whole URL in it.
+// post sends a request to the source.
 func (t *target) post(ctx context.Context, out outgoing) (answer, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, out.url, bytes.NewReader(out.body))
-	if err != nil {
-		return answer{}, t.failure(http.MethodPost, t.url, err)
-	}
-	request.Header = out.header.Clone()
-	a, err := exchange(request)
-	if err != nil {
-		return a, t.failure(http.MethodPost, t.url, err)
-	}
-	return a, nil
+	return t.call(ctx, http.MethodPost, out.url, t.url, out.header, out.body)
 }
 
-func (t *target) failure(method, address string, err error) error {
+// call makes one call. The error tells no secret: net/http's own has the whole URL in it, so that only what is
+// shown of it is told.
+func (t *target) call(ctx context.Context, method, address, shown string, header http.Header, body []byte) (a answer, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err == nil {
+		request.Header = header.Clone()
+		a, err = exchange(request)
+	}
 	var at *url.Error
 	if errors.As(err, &at) {
 		err = at.Err
 	}
-	return fmt.Errorf("%s %s: %s", method, t.shown(address), t.shown(err.Error()))
+	if err != nil {
+		err = fmt.Errorf("%s %s: %s", method, t.shown(shown), t.shown(err.Error()))
+	}
+	return a, err
+}
+
+// ask is a GET of one of Usher's own addresses.
+func (t *target) ask(ctx context.Context, path string, header http.Header) (answer, error) {
+	address := strings.TrimRight(t.base.String(), "/") + path
+	return t.call(ctx, http.MethodGet, address, address, header, nil)
+}
+
+// notUsher is why an answer cannot be that of Usher's source, "" where it can.
+func (t *target) notUsher(a answer) string {
+	switch {
+	case a.location != "":
+		return "a redirect, which senders do not follow: give the final address by --url"
+	case !json.Valid(a.body):
+		return "the answer is no JSON, so that it is not Usher's: --url must be Usher's base address, unless something before Usher answered"
+	case a.status == http.StatusNotFound:
+		return fmt.Sprintf("there is no source %q there: --url must be Usher's base address, and Usher's own configuration must have a source of this name", t.name)
+	default:
+		return ""
+	}
+}
+
+// hint is what most often lies behind an answer that should be another.
+func (t *target) hint(a answer, want int) string {
+	log := ""
+	if a.requestID != "" {
+		log = "Usher's log has the reason beside " + a.requestID
+	}
+	switch other := t.notUsher(a); {
+	case other != "":
+		return other
+	case a.status == http.StatusUnauthorized && want == http.StatusOK:
+		suspects := "Usher's secret is another"
+		if t.signsTime() {
+			suspects += ", or a clock is wrong"
+		}
+		if strings.Contains(t.row.Verify.Signed, "{url}") {
+			suspects += ", or Usher's public_url is another than " + t.signed
+		}
+		return strings.TrimSuffix(suspects+"; "+log, "; ")
+	case a.status == http.StatusOK && want == http.StatusUnauthorized:
+		return "what must be refused was taken, by Usher or by something before it"
+	case want == http.StatusRequestEntityTooLarge:
+		return "Usher's max_body is another than in this configuration"
+	default:
+		return log
+	}
 }
 
 // A recordedEvent is what of /v1/events/ID matters here.
 type recordedEvent struct {
-	ID      int64 `json:"id"`
-	Resends int   `json:"resends"`
-	Details struct {
-		Source string `json:"source"`
-		ID     string `json:"id"`
-	} `json:"event"`
+	ID       int64 `json:"id"`
+	Resends  int   `json:"resends"`
 	Decision *struct {
 		Outcome string `json:"outcome"`
 		Reason  string `json:"reason"`
@@ -439,20 +386,14 @@ func (t *target) await(ctx context.Context, id string, wanted func(recordedEvent
 	if t.token == "" {
 		return e, fmt.Errorf("%w: no admin token is at hand (USHER_TOKEN)", errNotAsked)
 	}
-	address := strings.TrimRight(t.base.String(), "/") + t.eventPath(id)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
-		if err != nil {
-			return e, t.failure(http.MethodGet, address, err)
-		}
-		request.Header.Set("Authorization", "Bearer "+t.token)
-		a, err := exchange(request)
+		a, err := t.ask(ctx, t.eventPath(id), http.Header{"Authorization": {"Bearer " + t.token}})
 		var found recordedEvent
 		switch {
 		case err != nil:
-			return e, t.failure(http.MethodGet, address, err)
+			return e, err
 		case a.status == http.StatusOK && json.Unmarshal(a.body, &found) == nil && wanted(found):
 			return found, nil
 		case a.status != http.StatusOK && a.status != http.StatusNotFound:

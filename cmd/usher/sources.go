@@ -223,7 +223,7 @@ func (p *parts) sourceWarnings(name string, row webhook.Row) (found config.Probl
 			"does not end in /webhooks/" + name + ", where Usher receives: unless a proxy rewrites the path, every signature would fail",
 			"set it to the address that the sender calls"},
 	}
-	for _, d := range append(doubts, idle(s.Verify, row.Verify, s.AllowLegacy)...) {
+	for _, d := range append(doubts, idle(s.Verify, row.Verify)...) {
 		if d.holds {
 			found = append(found, p.config.Problem(at+d.path, d.what, d.mend))
 		}
@@ -237,7 +237,7 @@ func leadsTo(address, name string) bool {
 }
 
 // idle are the keys below verify that an operator wrote and nothing reads, as the whole scheme stands.
-func idle(own config.Verify, scheme webhook.Verify, allowLegacy bool) (doubts []doubt) {
+func idle(own config.Verify, scheme webhook.Verify) (doubts []doubt) {
 	if scheme.Kind == "stripe" {
 		return nil // webhook refuses whatever is not read
 	}
@@ -270,7 +270,6 @@ func idle(own config.Verify, scheme webhook.Verify, allowLegacy bool) (doubts []
 		{"tolerance", own.Tolerance != 0, signs("{ts}"), "does nothing: this sender signs no time"},
 		{"url_decode", own.URLDecode != "", signs("{url}"), "does nothing: this sender does not sign the address"},
 		{"body_select", own.BodySelect != "", isSignature, ""},
-		{"only_if", own.OnlyIf != "", isSignature && allowLegacy, "does nothing without allow_legacy"},
 	} {
 		doubts = append(doubts, doubt{key.isSet && !key.reads, "verify." + key.path, cmp.Or(why, key.why), "remove it"})
 	}

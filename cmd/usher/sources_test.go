@@ -61,7 +61,6 @@ func TestSettingsThatDoNothingAreTold(t *testing.T) {
       tolerance: 5m
       url_decode: hubspot
       body_select: first_array_element
-      only_if: "X-Version: 1"
 `,
 			want: []string{
 				"usher.yaml:9: sources.open.verify.algorithm: does nothing: a token is compared as it is; remove it",
@@ -77,7 +76,6 @@ func TestSettingsThatDoNothingAreTold(t *testing.T) {
 				"usher.yaml:19: sources.open.verify.tolerance: does nothing: a token",
 				"usher.yaml:20: sources.open.verify.url_decode: does nothing: a token",
 				"usher.yaml:21: sources.open.verify.body_select: does nothing: a token",
-				"usher.yaml:22: sources.open.verify.only_if: does nothing: a token",
 			},
 		}, {
 			name: "a header beside a token in the address, which public_url should not hold",
@@ -97,13 +95,12 @@ func TestSettingsThatDoNothingAreTold(t *testing.T) {
 		}, {
 			name: "parts of a signature that this one has not",
 			text: "sources:\n  a:\n    secrets: [\"${SECRET}\"]\n    email: body.email\n    verify:\n      header: X-Sig\n      signed: \"{body}\"\n" +
-				"      sig_key: v1\n      pair_sep: \";\"\n      key_prefix: whsec_\n      url_decode: hubspot\n      only_if: \"X-Version: 1\"\n      kind: hmac\n",
+				"      sig_key: v1\n      pair_sep: \";\"\n      key_prefix: whsec_\n      url_decode: hubspot\n      kind: hmac\n",
 			want: []string{
 				"usher.yaml:8: sources.a.verify.sig_key: does nothing: it is for the formats kv and list",
 				"usher.yaml:9: sources.a.verify.pair_sep: does nothing: it is for the formats kv and list",
 				"usher.yaml:10: sources.a.verify.key_prefix: does nothing: with the key_coding raw the whole secret is the key",
 				"usher.yaml:11: sources.a.verify.url_decode: does nothing: this sender does not sign the address",
-				"usher.yaml:12: sources.a.verify.only_if: does nothing without allow_legacy",
 			},
 		}, {
 			name: "what is Stripe's alone",

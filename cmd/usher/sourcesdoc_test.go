@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -104,6 +105,7 @@ type documentedGroup struct {
 type documentedPreset struct {
 	webhook.Preset
 	Proof, Address, Retries, Anchor string
+	Formula                         string // of what is signed
 	Path                            string // of the source
 	Short                           string // for usher.yaml
 	ContentType, Headers            string // of the main sample
@@ -124,7 +126,7 @@ func documentedGroups() (groups []documentedGroup, err error) {
 			}
 			retries, _, _ := strings.Cut(p.About.OnFailure, ". ")
 			d := documentedPreset{
-				Preset: p, Proof: proofOf(p.Row.Verify), Address: address, Retries: strings.TrimSuffix(retries, ".") + ".", Anchor: anchor(p.About.Title),
+				Preset: p, Proof: proofOf(p.Row.Verify), Formula: formulaOf(p.Row.Verify), Address: address, Retries: strings.TrimSuffix(retries, ".") + ".", Anchor: anchor(p.About.Title),
 				Path: "/webhooks/" + p.Name, Short: strings.TrimSuffix(shortForm(p), "\n"), CodeKind: "json",
 			}
 			if p.Row.Verify.Kind == "path_token" {
@@ -141,6 +143,65 @@ func documentedGroups() (groups []documentedGroup, err error) {
 		groups = append(groups, group)
 	}
 	return groups, nil
+}
+
+// formulaOf is the header of a scheme and what its signature is made of.
+func formulaOf(v webhook.Verify) string {
+	switch v.Kind {
+	case "stripe": // stripe-go's
+		v = webhook.Verify{Header: "Stripe-Signature", Format: "kv", SigKey: "v1", TSKey: "t", Signed: "{ts}.{body}"}
+	case "token":
+		return "`" + v.Header + ": " + v.Prefix + "SECRET`."
+	case "path_token":
+		return "the address ends in `/SECRET`."
+	}
+	shape := v.Prefix + "SIGNATURE"
+	switch v.Format {
+	case "kv":
+		separator := cmp.Or(v.PairSep, ",")
+		shape = v.SigKey + "=" + shape
+		if v.TSKey != "" {
+			shape = v.TSKey + "={ts}" + separator + shape
+		}
+	case "list":
+		shape = cmp.Or(v.SigKey, "v1") + "," + shape
+	}
+	algorithm := strings.ToUpper(cmp.Or(v.Algorithm, "sha256"))
+	how := "HMAC-" + algorithm
+	if v.Kind == "hash" {
+		how = algorithm
+	}
+	text := fmt.Sprintf("`%s: %s`, the %s of `%s` in %s", v.Header, shape, how, strings.ReplaceAll(v.Signed, "\n", `\n`), cmp.Or(v.Encoding, "hex"))
+	if v.Kind != "hash" {
+		text += ". The key is " + keyOf(v)
+	}
+	unit := map[string]string{"": "seconds", "s": "seconds", "ms": "milliseconds", "rfc3339": "RFC 3339"}[v.TSUnit]
+	switch {
+	case v.TSHeader != "":
+		text += fmt.Sprintf("; the time is in `%s`, in %s", v.TSHeader, unit)
+	case v.TSKey != "":
+		text += "; the time is in " + unit
+	}
+	if v.BodySelect != "" {
+		text += "; of an array, only the first element is signed"
+	}
+	return text + "."
+}
+
+// keyOf says how a secret becomes the key.
+func keyOf(v webhook.Verify) string {
+	var ways []string
+	for _, coding := range v.KeyCoding {
+		switch {
+		case coding == "raw":
+			ways = append(ways, "the secret as it is")
+		case v.KeyPrefix != "":
+			ways = append(ways, "what follows `"+v.KeyPrefix+"` in the secret, decoded from "+coding)
+		default:
+			ways = append(ways, "the secret, decoded from "+coding)
+		}
+	}
+	return cmp.Or(strings.Join(ways, ", or "), "the secret as it is")
 }
 
 // documentedKeys are the settings below a prefix and no deeper, without the names.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ import (
 // The secrets of the stories of "usher send": none may stand in what is printed.
 func init() {
 	canaries = append(canaries, "canary-typeform", "canary-paddle", "canary-hubspot", "canary-bearer", "canary-jotform", "canary-slack",
-		"canary-woo", "canary-tally", "canary-billing", "canary-calendly", "Y2FuYXJ5", "63616e617279", "6e6f2068657820")
+		"canary-woo", "canary-calcom", "canary-mail", "canary-asking", "canary-tally", "canary-billing", "canary-calendly", "Y2FuYXJ5", "63616e617279", "6e6f2068657820")
 }
 
 // takes is a ledger that takes everything.
@@ -121,6 +122,61 @@ func TestSuiteEveryPreset(t *testing.T) {
 				t.Errorf("%v\n%s", err, out)
 			}
 		})
+	}
+}
+
+// TestSuiteElsewhere plays the suite on what is no Usher: it ends after the first case, and says why.
+func TestSuiteElsewhere(t *testing.T) {
+	_, file := serveEveryPreset(t)
+	for name, test := range map[string]struct {
+		status int
+		header string
+		body   string
+		want   string
+	}{
+		"a site's page for everything": {status: 200, body: "<html></html>", want: "answered 200, and the answer is no JSON, so that it is not Usher's"},
+		"a site without such a page":   {status: 404, body: "<html></html>", want: "answered 404, expected 200: the answer is no JSON"},
+		"another API":                  {status: 404, body: "{}", want: `there is no source "typeform" there: --url must be Usher's base address`},
+		"a redirect":                   {status: 308, header: "https://www.example.com", want: "answered 308, expected 200: a redirect"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if test.header != "" {
+					w.Header().Set("Location", test.header)
+				}
+				w.WriteHeader(test.status)
+				_, _ = io.WriteString(w, test.body)
+			}))
+			defer server.Close()
+			out, err := runSend(t, "typeform", "--suite", "--config", file, "--url", server.URL)
+			if err == nil || !strings.Contains(out, test.want) || strings.Contains(out, "duplicate") || !strings.Contains(out, "\n0 passed, 1 failed, 0 not applicable\n") {
+				t.Errorf("%v\n%s", err, out)
+			}
+			out, _ = runSend(t, "typeform", "--suite", "--config", file, "--url", server.URL, "--json")
+			if !strings.Contains(out, `"stopped": true`) {
+				t.Error(out)
+			}
+		})
+	}
+}
+
+// TestSendEmailEverywhere gives each event an address: it is read, or told that it is not, or refused.
+func TestSendEmailEverywhere(t *testing.T) {
+	url, file := serveEveryPreset(t)
+	for _, preset := range webhook.Presets() {
+		for i, s := range webhooktest.Samples(preset.Name) {
+			args := []string{preset.Name, "--config", file, "--url", url, "--email", "ada@lovelace.example"}
+			if i > 0 {
+				args = append(args, "--variant", s.Variant(preset.Name))
+			}
+			out, err := runSend(t, args...)
+			switch told := strings.Contains(out, "has the address a…@lovelace.example") || strings.Contains(out, "Nobody is invited: "); {
+			case s.TakesEmail() && (err != nil || !told):
+				t.Errorf("%s: %v\n%s", s.File, err, out)
+			case !s.TakesEmail() && (!errors.As(err, new(usageError)) || !strings.Contains(err.Error(), "leave --email out")):
+				t.Errorf("%s: an address that is in no event gives %v\n%s", s.File, err, out)
+			}
+		}
 	}
 }
 

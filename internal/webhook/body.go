@@ -19,7 +19,7 @@ import (
 const (
 	maxDepth  = 64
 	maxFields = 1000
-	maxEvents = 50_000 // of one request; HubSpot sends 100
+	maxEvents = 20_000 // of one request, which takes about two seconds to decide; HubSpot sends 100
 )
 
 var (

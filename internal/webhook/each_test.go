@@ -58,7 +58,7 @@ func TestEveryEventOfALongListIsRead(t *testing.T) {
 	if len(events) != 20_000 || events[19_999].Email != "c19999@lovelace.example" || events[19_999].Preliminary.Outcome != "" {
 		t.Errorf("%d events", len(events))
 	}
-	if events := readJSON(t, source, list(50_001)); len(events) != 1 || events[0].Preliminary.Reason != webhook.ReasonMalformed {
+	if events := readJSON(t, source, list(20_001)); len(events) != 1 || events[0].Preliminary.Reason != webhook.ReasonMalformed {
 		t.Errorf("beyond the bound: %d events", len(events))
 	}
 }
@@ -72,8 +72,8 @@ func TestAListThatExpressionsWalkForEachItemIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	events := readJSON(t, source, "["+strings.Repeat(`{"email":"ada@lovelace.example"},`, 20_000)+"{}]")
-	if last := events[len(events)-1].Preliminary; len(events) != 20_001 || last.Outcome != access.Hold || last.Reason != webhook.ReasonExpression {
+	events := readJSON(t, source, "["+strings.Repeat(`{"email":"ada@lovelace.example"},`, 19_999)+"{}]")
+	if last := events[len(events)-1].Preliminary; len(events) != 20_000 || last.Outcome != access.Hold || last.Reason != webhook.ReasonExpression {
 		t.Errorf("%d events, the last %+v", len(events), last)
 	}
 	if took := time.Since(start); took > 30*time.Second {

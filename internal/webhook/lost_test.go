@@ -152,7 +152,7 @@ func TestTheQueryMakesNoSecondEventWhereItIsNotSigned(t *testing.T) {
 
 func TestAFailedSignatureIsNotSavedByAnOlderOne(t *testing.T) {
 	preset, _ := webhook.FindPreset("hubspot")
-	row := webhook.Row{Verify: webhook.Verify{OnlyIf: "X-HubSpot-Signature-Version: v3"}}.Over(preset.Row)
+	row := webhook.Row{OnlyIf: "X-HubSpot-Signature-Version: v3"}.Over(preset.Row)
 	source, err := webhook.New(webhook.Config{Name: "hs", Secrets: []string{"secret"}, PublicURL: "https://usher.example.com/webhooks/hs", AllowLegacy: true, Row: row})
 	if err != nil {
 		t.Fatal(err)

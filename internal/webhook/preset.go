@@ -109,7 +109,7 @@ func (v Verify) over(lower Verify) Verify {
 		{&merged.Kind, &v.Kind}, {&merged.Header, &v.Header}, {&merged.Algorithm, &v.Algorithm}, {&merged.Encoding, &v.Encoding},
 		{&merged.Prefix, &v.Prefix}, {&merged.Format, &v.Format}, {&merged.PairSep, &v.PairSep}, {&merged.SigKey, &v.SigKey},
 		{&merged.TSKey, &v.TSKey}, {&merged.KeyPrefix, &v.KeyPrefix}, {&merged.Signed, &v.Signed}, {&merged.TSHeader, &v.TSHeader},
-		{&merged.TSUnit, &v.TSUnit}, {&merged.URLDecode, &v.URLDecode}, {&merged.BodySelect, &v.BodySelect}, {&merged.OnlyIf, &v.OnlyIf},
+		{&merged.TSUnit, &v.TSUnit}, {&merged.URLDecode, &v.URLDecode}, {&merged.BodySelect, &v.BodySelect},
 	} {
 		overlay(field.to, *field.from)
 	}

@@ -9,6 +9,8 @@ type Row struct {
 	Verify Verify `yaml:"verify"`
 	// Legacy names rows whose schemes are tried, with allow_legacy, when the header of this one is absent.
 	Legacy []string `yaml:"legacy"`
+	// OnlyIf, "Header: value", must hold for the scheme to be tried as another row's legacy.
+	OnlyIf string `yaml:"only_if"`
 	// Handshake is how the sender tries the address before it sends events: one of the Handshake constants.
 	Handshake string `yaml:"handshake"`
 	// BodyField names the form field that holds the event as JSON.
@@ -55,8 +57,6 @@ type Verify struct {
 	URLDecode string        `yaml:"url_decode"` // hubspot: decode the escapes that HubSpot decodes before it signs
 	// BodySelect is first_array_element where only the first of a batch is signed: the rest is dropped.
 	BodySelect string `yaml:"body_select"`
-	// OnlyIf, "Header: value", must hold for a legacy scheme to be tried.
-	OnlyIf string `yaml:"only_if"`
 }
 
 // About is what people should know of a sender; docs/sources.md is made of it.

@@ -69,7 +69,6 @@ func newScheme(name string, v Verify, c Config, m *mistakes) *scheme {
 		firstOnly: v.BodySelect != "" && m.oneOf("verify.body_select", v.BodySelect, firstArrayElement) != "",
 		decodeURL: v.URLDecode != "" && m.oneOf("verify.url_decode", v.URLDecode, decodeHubSpot) != "",
 	}
-	s.onlyHeader, s.onlyValue, _ = strings.Cut(v.OnlyIf, ": ")
 	s.pairSep = cmp.Or(v.PairSep, map[string]string{formatKV: ",", formatList: " "}[s.format])
 	if s.format == formatList {
 		s.sigKey = cmp.Or(s.sigKey, "v1")

@@ -6,6 +6,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -80,7 +81,9 @@ func legacySchemes(c Config, m *mistakes) (schemes []*scheme) {
 	}
 	for _, name := range c.Row.Legacy {
 		if preset, ok := FindPreset(name); ok {
-			schemes = append(schemes, newScheme(name, preset.Row.Verify, c, &mistakes{})) // its secrets are the source's own
+			scheme := newScheme(name, preset.Row.Verify, c, &mistakes{}) // its secrets are the source's own
+			scheme.onlyHeader, scheme.onlyValue, _ = strings.Cut(preset.Row.OnlyIf, ": ")
+			schemes = append(schemes, scheme)
 		}
 	}
 	return schemes
