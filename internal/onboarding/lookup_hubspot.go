@@ -54,8 +54,8 @@ func (h hubSpotContacts) Ask(ctx context.Context, events []access.Event) []Answe
 		general.Message = "HubSpot answered without a list of contacts"
 	case ok:
 		general = Answer{Status: general.Status, Message: "HubSpot does not know this contact, or not yet"}
-	case general.Status == http.StatusBadRequest:
-		general.Finding = AskAlone // one of the ids may have spoilt it for the others
+	case general.Status == http.StatusBadRequest, general.Status/100 == 2 && len(asked) > 1:
+		general.Finding = AskAlone // one of the contacts may have spoilt it for the others
 	}
 	contacts, unclaimed := got.match(asked)
 	for i, e := range events {
