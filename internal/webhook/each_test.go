@@ -72,8 +72,8 @@ func TestAListThatExpressionsWalkForEachItemIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	events := readJSON(t, source, "["+strings.Repeat(`{"email":"ada@lovelace.example"},`, 19_999)+"{}]")
-	if last := events[len(events)-1].Preliminary; len(events) != 20_000 || last.Outcome != access.Hold || last.Reason != webhook.ReasonExpression {
+	events := readJSON(t, source, "["+strings.Repeat(`{"email":"ada@lovelace.example"},`, 2999)+"{}]")
+	if last := events[len(events)-1].Preliminary; len(events) != 3000 || last.Outcome != access.Hold || last.Reason != webhook.ReasonExpression {
 		t.Errorf("%d events, the last %+v", len(events), last)
 	}
 	if took := time.Since(start); took > 30*time.Second {

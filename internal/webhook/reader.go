@@ -138,10 +138,10 @@ func (s *Source) events(v Verified, show func(Step)) []Event {
 }
 
 // stepsPerItem is what each event of a list adds to the steps that its delivery may take: enough to look
-// something up in a list beside it. All together take less than a second.
+// something up in a list of a thousand or two beside it. All together take a fraction of a second.
 const (
 	stepsPerItem = 10_000
-	maxStepsMore = 10_000_000
+	maxStepsMore = 2_000_000
 )
 
 // without is the event of a request whose list cannot be had: a ping or another type may well have none, and
