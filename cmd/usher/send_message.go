@@ -26,6 +26,7 @@ type message struct {
 	sample   string // the file that it was made of, "" of none
 	usual    string // the sample in whose place this is sent, "" of none
 	id       string // that Usher will give the event; "" of a greeting
+	byBody   bool   // Usher knows the event by its bytes too: it may have it under another id
 	address  string // that Usher will read in it, of somebody who may be invited
 	asks     string // who is asked for the address that it leaves out, "": nobody
 	why      string // nobody is invited though --email was given, or there is an address
@@ -237,6 +238,7 @@ func (t *target) foresee(m *message, hasEmail bool) {
 	}
 	for _, event := range t.source.Events(v) {
 		m.id = cmp.Or(m.id, event.ID)
+		m.byBody = event.BodyKey != "" && event.ID != "body:"+event.BodyKey
 		switch {
 		case event.LookUp:
 			m.asks = lookUpTitles[t.row.LookUp]

@@ -349,7 +349,7 @@ func (s *suite) playEmpty(ctx context.Context) suiteCase {
 	empty := s.m
 	empty.id, empty.body = "", nil
 	s.foresee(&empty, false)
-	if empty.id == s.m.id { // it stands in a header, so that Usher counts another resend
+	if empty.id == s.m.id || empty.byBody { // Usher may count it as a resend, of this event or of an earlier run's
 		return one
 	}
 	e, err := s.await(ctx, empty.id, func(recordedEvent) bool { return true })
