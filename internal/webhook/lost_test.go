@@ -54,7 +54,11 @@ func TestAnExpressionThatFailsHoldsTheEvent(t *testing.T) {
 			}
 		})
 	}
-	e := readJSON(t, sourceOf(t, webhook.Row{Email: []string{"lower(body.mail)", "body.email"}}), `{"mail":5,"email":"ada@lovelace.example"}`)[0]
+	e := readJSON(t, sourceOf(t, webhook.Row{When: "body.paid == true", Email: []string{"lower(body.mail)"}}), `{"mail":5}`)[0]
+	if e.Preliminary.Reason != webhook.ReasonNotACustomer {
+		t.Errorf("what is no customer needs no address: %+v", e.Preliminary)
+	}
+	e = readJSON(t, sourceOf(t, webhook.Row{Email: []string{"lower(body.mail)", "body.email"}}), `{"mail":5,"email":"ada@lovelace.example"}`)[0]
 	if e.Preliminary.Outcome != "" || e.Email != "ada@lovelace.example" {
 		t.Errorf("a candidate that fails beside one that does not: %+v", e)
 	}

@@ -196,12 +196,14 @@ func (r *reading) event() Event {
 
 // judge says what the sender's own words decide.
 func (r *reading) judge(e *Event) {
+	unknown := false // whether it is an event of the kind that counts
 	truth := func(field string, x *expression.Expression, unset bool) bool {
 		if x == nil {
 			return unset
 		}
 		value, err := r.run(field, x)
 		r.fail(field, err)
+		unknown = unknown || err != nil
 		return value == true
 	}
 	ignore, accepted := truth("ignore", r.ignore, false), truth("accepted", r.accepted, false)
@@ -213,13 +215,13 @@ func (r *reading) judge(e *Event) {
 	case accepted:
 		e.Accepted = true
 		*e = e.skip(ReasonAccepted, "This person has come in.")
+	case !when && !unknown:
+		*e = e.skip(ReasonNotACustomer, "This source's when says that no customer came.")
+	case !live && r.source.requireLivemode && !unknown:
+		*e = e.skip(ReasonTestMode, "This is an event of the sender's test mode, and require_livemode is on.")
 	case len(r.failed) > 0:
 		e.Preliminary = Preliminary{access.Hold, ReasonExpression,
 			"An expression of this source could not be worked out (" + strings.Join(r.failed, "; ") + "): a person must decide."}
-	case !when:
-		*e = e.skip(ReasonNotACustomer, "This source's when says that no customer came.")
-	case !live && r.source.requireLivemode:
-		*e = e.skip(ReasonTestMode, "This is an event of the sender's test mode, and require_livemode is on.")
 	}
 }
 
