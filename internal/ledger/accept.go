@@ -1,13 +1,10 @@
 package ledger
 
 import (
-	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +15,6 @@ const (
 	maxWaiting = 1024
 	// maxShared bounds how many acceptances share one commit, so that one of 1 MiB bodies stays small.
 	maxShared = 256
-	// together is how many rows the statement for many inserts at once: each call costs as much as a row.
-	together = 16
 	// pressed is how many acceptances in one commit mean that requests come faster than commits.
 	pressed = 8
 )
@@ -56,9 +51,7 @@ func (l *Ledger) Pressed(within time.Duration) bool {
 type acceptor struct {
 	ledger    *Ledger
 	waiting   chan *acceptance
-	insert    *sql.Stmt // one row
-	inserts   *sql.Stmt // together rows
-	enqueue   *sql.Stmt
+	recorder  recorder
 	closing   sync.RWMutex // held for reading while an acceptance is being queued
 	closed    bool
 	done      chan struct{}
@@ -75,28 +68,13 @@ type acceptance struct {
 }
 
 func newAcceptor(ctx context.Context, l *Ledger) (*acceptor, error) {
-	a := &acceptor{ledger: l, waiting: make(chan *acceptance, maxWaiting), done: make(chan struct{})}
-	for statement, text := range map[**sql.Stmt]string{
-		&a.insert:  insertDeliveries(1),
-		&a.inserts: insertDeliveries(together),
-		&a.enqueue: `insert into undecided (delivery_id) select id from deliveries where id between $1 and $2`,
-	} {
-		var err error
-		if *statement, err = l.write.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // close does
-			return nil, fmt.Errorf("prepare the accept stage: %w", err)
-		}
+	recorder, err := l.dialect.recorder(ctx, l)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the accept stage: %w", err)
 	}
+	a := &acceptor{ledger: l, recorder: recorder, waiting: make(chan *acceptance, maxWaiting), done: make(chan struct{})}
 	go a.run()
 	return a, nil
-}
-
-// insertDeliveries is the statement that inserts n deliveries.
-func insertDeliveries(n int) string {
-	var rows []string
-	for i := range n {
-		rows = append(rows, fmt.Sprintf("($%d, $%d, $%d, $%d, $%d)", 5*i+1, 5*i+2, 5*i+3, 5*i+4, 5*i+5))
-	}
-	return `insert into deliveries (source, received_at, verified_by, request, body) values ` + strings.Join(rows, ", ")
 }
 
 func (a *acceptor) accept(ctx context.Context, d Delivery) (int64, error) {
@@ -136,7 +114,7 @@ func (a *acceptor) close() error {
 		close(a.waiting)
 	}
 	<-a.done
-	return errors.Join(a.insert.Close(), a.inserts.Close(), a.enqueue.Close())
+	return a.recorder.close()
 }
 
 func (a *acceptor) run() {
@@ -176,7 +154,8 @@ func (a *acceptor) commit(batch []*acceptance) {
 	if len(batch) >= pressed {
 		a.pressedAt.Store(time.Now().UnixNano())
 	}
-	err := a.write(batch)
+	// The context of no single request may cancel it.
+	err := a.recorder.record(context.Background(), batch)
 	if err != nil && len(batch) > 1 && !errors.Is(err, ErrUnwritable) {
 		for _, one := range batch {
 			a.commit([]*acceptance{one})
@@ -197,47 +176,4 @@ func (a *acceptor) wake() {
 	case a.ledger.accepted <- struct{}{}:
 	default:
 	}
-}
-
-// write is the one transaction. The context of no single request may cancel it.
-func (a *acceptor) write(batch []*acceptance) error {
-	ctx := context.Background()
-	return a.ledger.inTx(ctx, func(tx *sql.Tx) error {
-		//nolint:sqlclosecheck // the transaction's end closes them
-		insert, inserts, enqueue := tx.StmtContext(ctx, a.insert), tx.StmtContext(ctx, a.inserts), tx.StmtContext(ctx, a.enqueue)
-		for rest := batch; len(rest) > 0; {
-			some, statement := rest[:1], insert
-			if len(rest) >= together {
-				some, statement = rest[:together], inserts
-			}
-			if err := insertSome(ctx, statement, some); err != nil {
-				return fmt.Errorf("record a delivery: %w", err)
-			}
-			rest = rest[len(some):]
-		}
-		// One writer: the identities of a transaction follow each other.
-		if _, err := enqueue.ExecContext(ctx, batch[0].id, batch[len(batch)-1].id); err != nil {
-			return fmt.Errorf("queue deliveries to be decided: %w", err)
-		}
-		return nil
-	})
-}
-
-// insertSome inserts deliveries by one statement and tells each its identity: one writer, so that the
-// identities of a statement follow each other.
-func insertSome(ctx context.Context, statement *sql.Stmt, some []*acceptance) error {
-	values := make([]any, 0, 5*together)
-	for _, one := range some {
-		d := &one.delivery
-		values = append(values, d.Source, millis(d.ReceivedAt), d.VerifiedBy, cmp.Or(d.Request, "{}"), d.Body)
-	}
-	result, err := statement.ExecContext(ctx, values...)
-	if err != nil {
-		return err
-	}
-	last, err := result.LastInsertId()
-	for i, one := range some {
-		one.id = last - int64(len(some)-1-i)
-	}
-	return err
 }

@@ -6,12 +6,9 @@ import (
 	"time"
 )
 
-// sendingStale is how long a call may be under way before its process is taken for dead. Longer than any
-// call lasts: the client's time-out, its quick retries and the settling.
-const sendingStale = 3 * time.Minute
-
-func (i Invitation) sendingNow(now time.Time) bool {
-	return !i.SendingSince.IsZero() && now.Sub(i.SendingSince) < sendingStale
+// sendingNow says whether a call is under way; one that began longer ago than callLimit lost its process.
+func (i Invitation) sendingNow(now time.Time, callLimit time.Duration) bool {
+	return !i.SendingSince.IsZero() && now.Sub(i.SendingSince) < callLimit
 }
 
 // An Attempt is one call to the outside and what it answered.
@@ -58,6 +55,7 @@ type Slot struct {
 // is marked in the same commit, so that a crash in the middle of it is seen afterwards.
 func (l *Ledger) TakeSlot(ctx context.Context, job InviteJob, interval time.Duration) (slot Slot, err error) {
 	err = l.change(ctx, func(t *tx) error {
+		slot = Slot{} // of a run that collided
 		inv, err := t.invitation(job.Invitation)
 		if err != nil {
 			return err
@@ -66,8 +64,8 @@ func (l *Ledger) TakeSlot(ctx context.Context, job InviteJob, interval time.Dura
 			slot.Void = true
 			return nil
 		}
-		if inv.sendingNow(t.now) {
-			slot.Wait = sendingStale - t.now.Sub(inv.SendingSince)
+		if inv.sendingNow(t.now, l.callLimit) {
+			slot.Wait = l.callLimit - t.now.Sub(inv.SendingSince)
 			return nil
 		}
 		if !inv.SendingSince.IsZero() {
@@ -77,7 +75,7 @@ func (l *Ledger) TakeSlot(ctx context.Context, job InviteJob, interval time.Dura
 			return err
 		}
 		slot.Invitation = inv
-		_, err = t.exec(`update invitations set sending_since = $2, unsure = $3 where id = $1`, inv.ID, millis(t.now), inv.Unsure)
+		_, err = t.exec(`update invitations set sending_since = $2, unsure = $3 where id = $1`, inv.ID, millis(t.now), flag(inv.Unsure))
 		return err
 	})
 	return slot, err
@@ -113,6 +111,10 @@ type Settlement struct {
 // attempt was the one that stopped all sending.
 func (l *Ledger) Settle(ctx context.Context, inv Invitation, s Settlement) (stoppedNow bool, err error) {
 	err = l.change(ctx, func(t *tx) error {
+		// Always the invitation before the pace: two transactions that take them in one order wait, and never collide.
+		if _, err := t.invitation(inv.ID); err != nil {
+			return err
+		}
 		s.Attempt.InvitationID = inv.ID
 		if err := t.attempt(s.Attempt); err != nil {
 			return err
@@ -132,7 +134,7 @@ func (t *tx) settle(inv Invitation, s Settlement) error {
 	}
 	_, err := t.exec(`update invitations set state = $3, reason = $4, tries = tries + $5, next_try_at = $6, unsure = $7,
 		sending_since = null, updated_at = $8 where id = $1 and run = $2`,
-		inv.ID, inv.Run, string(s.State), s.Reason, count, orNull(s.NextTryAt), s.Unsure, millis(t.now))
+		inv.ID, inv.Run, string(s.State), s.Reason, count, orNull(s.NextTryAt), flag(s.Unsure), millis(t.now))
 	if err != nil || s.State != Sent {
 		return err
 	}
@@ -157,11 +159,11 @@ func (t *tx) settleSent(inv Invitation, s Settlement) error {
 func (l *Ledger) SettleAttribute(ctx context.Context, id int64, name, value string, told bool, a Attempt) error {
 	return l.change(ctx, func(t *tx) error {
 		a.InvitationID = id
-		if err := t.attempt(a); err != nil || !told {
-			return err
-		}
 		inv, err := t.invitation(id)
 		if err != nil {
+			return err
+		}
+		if err := t.attempt(a); err != nil || !told {
 			return err
 		}
 		inv.SentAttributes[name] = value

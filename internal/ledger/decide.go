@@ -53,6 +53,7 @@ func (l *Ledger) Decide(ctx context.Context, limit int, decide func(Delivery) ([
 
 func (l *Ledger) decideBatch(ctx context.Context, limit int, decide func(Delivery) ([]Verdict, error)) (n int, culprit int64, err error) {
 	err = l.change(ctx, func(t *tx) error {
+		n, culprit = 0, 0 // of a run that collided
 		batch, err := t.undecided(limit)
 		if err != nil {
 			return err
@@ -87,7 +88,7 @@ func (t *tx) decideOne(d Delivery, decide func(Delivery) ([]Verdict, error)) err
 func (t *tx) undecided(limit int) ([]Delivery, error) {
 	rows, err := t.QueryContext(t.ctx, `select d.id, d.source, d.received_at, d.verified_by, d.request, d.body
 		from undecided u join deliveries d on d.id = u.delivery_id
-		where u.set_aside_at is null order by u.tries, u.delivery_id limit $1`, limit)
+		where u.set_aside_at is null order by u.tries, u.delivery_id limit $1`+t.skipLocked, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read undecided deliveries: %w", err)
 	}
@@ -113,7 +114,7 @@ func (t *tx) undecided(limit int) ([]Delivery, error) {
 func (l *Ledger) blame(ctx context.Context, delivery int64, cause error) error {
 	return l.change(ctx, func(t *tx) error {
 		_, err := t.exec(`update undecided set tries = tries + 1, error = $2,
-			set_aside_at = case when tries + 1 >= $3 then $4 end where delivery_id = $1`,
+			set_aside_at = case when tries + 1 >= $3 then cast($4 as bigint) end where delivery_id = $1`,
 			delivery, cause.Error(), maxDecideTries, millis(t.now))
 		return err
 	})
@@ -174,7 +175,7 @@ func (t *tx) cameAgain(p *pass, known *found, v Verdict) (invitation int64, err 
 	if err != nil || !v.LookUp && v.Decision.Outcome == access.Skip {
 		return invitation, err
 	}
-	skipped, _, err := t.id(`select outcome = 'skip' from decisions where event_id = $1 order by id desc limit 1`, known.id)
+	skipped, _, err := t.id(`select case outcome when 'skip' then 1 else 0 end from decisions where event_id = $1 order by id desc limit 1`, known.id)
 	if err != nil || skipped == 0 {
 		return invitation, err
 	}
@@ -215,7 +216,7 @@ func (t *tx) resend(p *pass, known *found) (invitation int64, err error) {
 	}
 	if p.delivery != 0 && known.delivery != 0 {
 		if _, err := t.exec(`insert into resends (event_id, delivery_id, received_at, same_body) values ($1, $2, $3, $4) on conflict do nothing`,
-			event, p.delivery, millis(t.now), same); err != nil {
+			event, p.delivery, millis(t.now), flag(same)); err != nil {
 			return 0, err
 		}
 	}

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -39,7 +40,8 @@ func testDecide(t *testing.T, open opener) {
 		equal(t, "address of a skip", skipped.Email, "no@acme.com")
 
 		queued := jobs(t, l, "invite")
-		if len(queued) != 1 || string(queued[0].EncodedArgs) != `{"invitation": 1, "run": 1}` && string(queued[0].EncodedArgs) != `{"invitation":1,"run":1}` {
+		var job ledger.InviteJob
+		if len(queued) != 1 || json.Unmarshal(queued[0].EncodedArgs, &job) != nil || job != (ledger.InviteJob{Invitation: jane.ID, Run: 1}) {
 			t.Errorf("got %d invite jobs, want the one of the address that is invited", len(queued))
 		}
 		equal(t, "deliveries that wait", summary(t, l).Undecided, 0)

@@ -77,7 +77,7 @@ func (t *tx) insertEvent(delivery int64, v Verdict, eventID string, reuses int64
 	e := v.Event
 	return t.id(`insert into events (delivery_id, source, event_id, type, occurred_at, recorded_at, details, fingerprint, body_key, reuses_id_of)
 		select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 where not exists (select 1 from events where source = $2 and body_key = $9)
-		on conflict (source, event_id) do nothing returning id`,
+		on conflict do nothing returning id`,
 		orNoID(delivery), e.Source, eventID, e.Type, orNull(v.OccurredAt), millis(t.now), asJSON(e), v.Fingerprint, orNoText(v.BodyKey), orNoID(reuses))
 }
 
@@ -114,7 +114,7 @@ const candidatesOf = `select e.id, e.fingerprint, coalesce(e.body_key = $3, fals
 		union all select id from events where source = $1 and event_id = $2
 		union all select id from events where reuses_id_of = (select id from events where source = $1 and event_id = $2) and fingerprint = $5
 		union all select id from (
-			select id from events where reuses_id_of = (select id from events where source = $1 and event_id = $2) order by id desc limit 100))
+			select id from events where reuses_id_of = (select id from events where source = $1 and event_id = $2) order by id desc limit 100) newest)
 	order by e.id`
 
 func scanFound(row scanner) (f found, err error) {

@@ -237,8 +237,7 @@ func testReadAgain(t *testing.T, open opener) {
 			v.Fingerprint = strings.Repeat("b", 64)
 			return []ledger.Verdict{v}, nil
 		}))
-		twin := must[ledger.Event](t)(l.Event(t.Context(), 2))
-		equal(t, "identity", twin.SenderID, "evt_1#bbbbbbbbbbbb")
+		twin := event(t, l, "evt_1#bbbbbbbbbbbb")
 		equal(t, "the sender's", twin.Details.ID, "evt_1")
 		equal(t, "decided", twin.Decisions[0].Outcome, access.Hold)
 		equal(t, "the plain identity finds the first", event(t, l, "evt_1").ID, 1)

@@ -93,12 +93,9 @@ func scanInvitation(row scanner) (Invitation, error) {
 		fromJSON(sentGroups, &i.SentGroups), fromJSON(sentAttributes, &i.SentAttributes))
 }
 
+// invitation reads an invitation that the transaction may change.
 func (t *tx) invitation(id int64) (Invitation, error) {
-	s, err := t.stmt(`select ` + invitationColumns + ` from invitations where id = $1`)
-	if err != nil {
-		return Invitation{}, err
-	}
-	return scanInvitation(s.QueryRowContext(t.ctx, id))
+	return scanInvitation(t.row(`select `+invitationColumns+` from invitations where id = $1`+t.lockRow, id))
 }
 
 // promise makes the invitation of a verdict, or adds the verdict's groups and attributes to the one that
@@ -199,7 +196,7 @@ func (l *Ledger) Retry(ctx context.Context, id int64) (inv Invitation, err error
 		if inv, err = t.invitation(id); err != nil {
 			return err
 		}
-		if err := retryable(inv, t.now); err != nil {
+		if err := retryable(inv, t.now, l.callLimit); err != nil {
 			return err
 		}
 		return errors.Join(t.queue(&inv, "put back to work by hand"), t.probeNow())
@@ -207,9 +204,9 @@ func (l *Ledger) Retry(ctx context.Context, id int64) (inv Invitation, err error
 	return inv, err
 }
 
-func retryable(inv Invitation, now time.Time) error {
+func retryable(inv Invitation, now time.Time, callLimit time.Duration) error {
 	switch {
-	case inv.State == Queued && inv.sendingNow(now):
+	case inv.State == Queued && inv.sendingNow(now, callLimit):
 		return fmt.Errorf("%w: it is being sent right now; look again in a minute", ErrConflict)
 	case inv.State == Held:
 		return fmt.Errorf("%w: it is held; approve it instead", ErrConflict)
@@ -238,7 +235,7 @@ func (l *Ledger) RetryAll(ctx context.Context, state State) (int, error) {
 func (l *Ledger) retrySome(ctx context.Context, state State, limit int) (n int, err error) {
 	err = l.change(ctx, func(t *tx) error {
 		some, err := collect(t.ctx, t.Tx, scanInvitation,
-			`select `+invitationColumns+` from invitations where state = $1 order by id limit $2`, string(state), limit)
+			`select `+invitationColumns+` from invitations where state = $1 order by id limit $2`+t.lockRow, string(state), limit)
 		if err != nil {
 			return err
 		}

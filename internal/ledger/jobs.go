@@ -92,25 +92,20 @@ func (LookUpJob) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{Queue: QueueLookUp, MaxAttempts: maxJobTries}
 }
 
-// TakeOver makes the calling process the one that works this ledger's jobs, until release is called. Jobs
-// that a dead process left running are handed out again. On SQLite ErrInUse says that another process
-// already does.
+// TakeOver makes the calling process one that works this ledger's jobs, until release is called. On SQLite it
+// is the only one, or ErrInUse says that another process already is; what a dead process left running is handed
+// out again at once. On Postgres, where others may be at work, that happens once it has run for too long.
 func (l *Ledger) TakeOver(ctx context.Context) (release func() error, err error) {
 	release, err = l.dialect.lock()
 	if err != nil {
 		return nil, err
 	}
 	err = l.inTx(ctx, func(tx *sql.Tx) error {
-		if err := l.dialect.takeOver(ctx, tx); err != nil {
-			return fmt.Errorf("take over running jobs: %w", err)
-		}
-		// A call that a dead process had under way may have been carried out.
-		_, err := tx.ExecContext(ctx, `update invitations set unsure = 1, sending_since = null where sending_since is not null`)
-		return err
+		return l.dialect.takeOver(ctx, tx)
 	})
 	if err != nil {
 		_ = release()
-		return nil, err
+		return nil, fmt.Errorf("take over what a dead process left: %w", err)
 	}
 	return release, nil
 }

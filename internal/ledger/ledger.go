@@ -4,11 +4,13 @@
 // and River's job tables beside them, so that a promise and the job that keeps it are one transaction.
 // Everything that changes state is a method here; SQL stands nowhere else.
 //
-// All writes of a process go through one connection (SQLite has one writer in any case), all reads of the
-// API through a pool of their own. All methods are safe for concurrent use.
+// On SQLite all writes go through one connection (it has one writer in any case); on Postgres any number of
+// instances share the ledger, and a row that a transaction reads and then changes is locked by the reading.
+// Reads of the API have a pool of their own. All methods are safe for concurrent use.
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -17,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
@@ -37,6 +40,8 @@ var (
 	ErrNewerSchema = errors.New("the ledger's schema is newer than this program")
 	// ErrInUse means that another Usher holds this SQLite ledger.
 	ErrInUse = errors.New("another usher serves from this ledger")
+	// ErrUnreachable means that the Postgres database could not be used from the start; the sentence says why.
+	ErrUnreachable = errors.New("the database cannot be reached")
 	// ErrUnsupported means that the database address names a store this version cannot use.
 	ErrUnsupported = errors.New("this database is not supported")
 )
@@ -45,24 +50,29 @@ var (
 type Options struct {
 	Now    func() time.Time // the ledger's clock, time.Now by default
 	Logger *slog.Logger     // slog.Default by default
+	// CallLimit is after how long a call to Retool that was never settled has no process any more, 3 minutes by
+	// default: longer than any call lasts, its quick retries and the settling.
+	CallLimit time.Duration
 }
 
 // A Ledger is one open database.
 type Ledger struct {
-	write    *sql.DB // one connection
-	read     *sql.DB
-	dialect  dialect
-	jobs     *river.Client[*sql.Tx] // inserts only; the workers have their own
-	acceptor *acceptor
-	now      func() time.Time
-	log      *slog.Logger
+	write     *sql.DB
+	read      *sql.DB
+	dialect   dialect
+	grammar   grammar
+	callLimit time.Duration
+	jobs      *river.Client[*sql.Tx] // inserts only; the workers have their own
+	acceptor  *acceptor
+	now       func() time.Time
+	log       *slog.Logger
 	// stopTending ends the store's upkeep and waits for it.
 	stopTending func() error
 	accepted    chan struct{} // holds one token when deliveries were committed since it was last taken
 }
 
-// Open opens the ledger at a database address (sqlite://PATH), creating it where there is none, and brings
-// its schema up to date. Close it when done.
+// Open opens the ledger at a database address (sqlite://PATH or postgres://…), creating a file where there is none, and
+// brings its schema up to date. Close it when done.
 func Open(ctx context.Context, address string, opts Options) (*Ledger, error) {
 	dialect, err := dialectFor(address)
 	if err != nil {
@@ -74,7 +84,7 @@ func Open(ctx context.Context, address string, opts Options) (*Ledger, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	l := &Ledger{dialect: dialect, now: opts.Now, log: opts.Logger, accepted: make(chan struct{}, 1)}
+	l := &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), now: opts.Now, log: opts.Logger, accepted: make(chan struct{}, 1)}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", dialect, err), l.Close())
 	}
@@ -82,10 +92,10 @@ func Open(ctx context.Context, address string, opts Options) (*Ledger, error) {
 }
 
 func (l *Ledger) open(ctx context.Context) (err error) {
-	if l.write, l.read, err = l.dialect.open(); err != nil {
+	if l.write, l.read, err = l.dialect.open(ctx); err != nil {
 		return err
 	}
-	if err = migrate(ctx, l.write, l.dialect); err != nil {
+	if err = l.dialect.alone(ctx, l.write, func() error { return migrate(ctx, l.write, l.dialect) }); err != nil {
 		return classify(err)
 	}
 	if l.jobs, err = river.NewClient(l.Driver(), &river.Config{Logger: quiet, SkipUnknownJobCheck: true}); err != nil {
@@ -133,8 +143,21 @@ func (l *Ledger) ProveWrite(ctx context.Context) error {
 	})
 }
 
-// inTx runs f in a transaction of the one writing connection and says plainly when nothing can be written.
-func (l *Ledger) inTx(ctx context.Context, f func(*sql.Tx) error) error {
+// maxCollisions is how often a transaction is run again that lost against another instance's.
+const maxCollisions = 10
+
+// inTx runs f in a transaction and says plainly when nothing can be written. Where the transaction collides with
+// another instance's, f runs again from the start.
+func (l *Ledger) inTx(ctx context.Context, f func(*sql.Tx) error) (err error) {
+	for range maxCollisions {
+		if err = l.inOneTx(ctx, f); !isCollision(err) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: other instances are in the way: %w", ErrUnwritable, err)
+}
+
+func (l *Ledger) inOneTx(ctx context.Context, f func(*sql.Tx) error) error {
 	tx, err := l.write.BeginTx(ctx, nil)
 	if err != nil {
 		return classify(err)
@@ -159,6 +182,9 @@ func classify(err error) error {
 	if err == nil || errors.Is(err, ErrUnwritable) {
 		return err
 	}
+	if postgresUnwritable(err) {
+		return fmt.Errorf("%w: %w", ErrUnwritable, err)
+	}
 	for _, text := range unwritable {
 		if strings.Contains(err.Error(), text) {
 			return fmt.Errorf("%w: %w", ErrUnwritable, err)
@@ -181,6 +207,32 @@ func moment(ms sql.NullInt64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms.Int64).UTC()
+}
+
+// flag stores a yes or no as both stores keep it.
+func flag(yes bool) int64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// storable replaces what Postgres refuses in text: NUL, and bytes that are no UTF-8.
+func storable(text string) string {
+	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+		return text
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// storables does so for every text among the arguments of a statement.
+func storables(args []any) []any {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok {
+			args[i] = storable(text)
+		}
+	}
+	return args
 }
 
 // orNull stores the zero time as null.

@@ -7,13 +7,6 @@ import (
 	"github.com/usher-dev/usher/internal/access"
 )
 
-// lookUpsWaiting counts the events whose address is still being asked for. Jobs cannot be counted: one asks
-// for many events, of which some may be decided already. $1 is the kind of the jobs.
-const lookUpsWaiting = `select count(distinct json_extract(e.value, '$.event')) from river_job j,
-	json_each(case when json_type(j.args, '$.events') is null then json_array(json(j.args)) else json_extract(j.args, '$.events') end) e
-	where j.kind = $1 and j.finalized_at is null and coalesce(json_extract(e.value, '$.decided'), 0) >=
-		(select count(*) from decisions d where d.event_id = json_extract(e.value, '$.event'))`
-
 // lookUp asks for the address of an event, in one job with others of its source.
 func (t *tx) lookUp(event, decided int64, v Verdict) {
 	e := LookUpEvent{Event: event, Decided: decided}
@@ -58,6 +51,10 @@ func (l *Ledger) DecideEvent(ctx context.Context, e LookUpEvent, v Verdict, look
 func (t *tx) lookedUp(one LookedUp) error {
 	event := one.Of.Event
 	one.Attempt.EventID = event
+	// Nobody else may decide it meanwhile: a job is handed out twice where an instance is slow.
+	if _, _, err := t.id(`select id from events where id = $1`+t.lockRow, event); err != nil {
+		return err
+	}
 	if err := t.attempt(one.Attempt); err != nil || one.Verdict == nil {
 		return err
 	}

@@ -26,15 +26,11 @@ type PaceChange struct {
 	Works bool          // Retool took a call: whatever stopped us is over
 }
 
-func (t *tx) pace() (p Pace, err error) {
-	s, err := t.stmt(`select next_at, not_before, stopped_reason, stopped_at, worked_at from pace where id = 1`)
-	if err != nil {
-		return p, err
-	}
-	return scanPace(s.QueryRowContext(t.ctx))
+func (t *tx) pace() (Pace, error) {
+	return scanPace(t.row(`select next_at, not_before, stopped_reason, stopped_at, worked_at from pace where id = 1` + t.lockRow))
 }
 
-func scanPace(row *sql.Row) (p Pace, err error) {
+func scanPace(row scanner) (p Pace, err error) {
 	var next, notBefore, stopped, worked sql.NullInt64
 	if err := row.Scan(&next, &notBefore, &p.StoppedReason, &stopped, &worked); err != nil {
 		return p, fmt.Errorf("read the pace: %w", err)

@@ -186,7 +186,7 @@ type rowWith struct {
 func (r rowWith) Scan(into ...any) error { return r.scanner.Scan(append(into, r.more...)...) }
 
 const eventColumns = `e.id, coalesce(e.delivery_id, 0), e.occurred_at, e.recorded_at, e.details, e.event_id, coalesce(e.reuses_id_of, 0),
-	(select count(*) from resends r where r.event_id = e.id), (select count(*) from resends r where r.event_id = e.id and not r.same_body)`
+	(select count(*) from resends r where r.event_id = e.id), (select count(*) from resends r where r.event_id = e.id and r.same_body = 0)`
 
 func scanEvent(row scanner) (Event, error) {
 	var e Event
@@ -204,7 +204,7 @@ func scanEvent(row scanner) (Event, error) {
 }
 
 func (l *Ledger) event(ctx context.Context, condition string, args ...any) (Event, error) {
-	e, err := scanEvent(l.read.QueryRowContext(ctx, `select `+eventColumns+` from events e where `+condition, args...))
+	e, err := scanEvent(l.read.QueryRowContext(ctx, `select `+eventColumns+` from events e where `+condition, storables(args)...))
 	if err != nil {
 		return Event{}, err
 	}
@@ -270,7 +270,7 @@ func (l *Ledger) Summary(ctx context.Context) (s Summary, err error) {
 	err = l.read.QueryRowContext(ctx, `select
 		(select count(*) from undecided where set_aside_at is null),
 		(select count(*) from undecided where set_aside_at is not null),
-		(`+lookUpsWaiting+`),
+		(`+l.grammar.lookUpsWaiting+`),
 		(select min(at) from (
 			select min(d.received_at) as at from undecided u join deliveries d on d.id = u.delivery_id where u.set_aside_at is null
 			union all select min(created_at) from invitations where state = 'queued') waiting)`,
@@ -304,18 +304,23 @@ type querier interface {
 
 // collect reads every row of a query.
 func collect[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
+	rows, err := q.QueryContext(ctx, query, storables(args)...)
 	if err != nil {
 		return nil, fmt.Errorf("read from the ledger: %w", err)
 	}
+	return all(rows, scan)
+}
+
+// all reads what is left of the rows, and closes them.
+func all[T any](rows *sql.Rows, scan func(scanner) (T, error)) ([]T, error) {
 	defer rows.Close()
-	all := []T{}
+	read := []T{}
 	for rows.Next() {
 		one, err := scan(rows)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, one)
+		read = append(read, one)
 	}
-	return all, rows.Err()
+	return read, rows.Err()
 }

@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -25,12 +27,29 @@ var migrations embed.FS
 // "on conflict" and "returning".
 type dialect interface {
 	fmt.Stringer // the address without any secret
-	open() (write, read *sql.DB, err error)
+	open(ctx context.Context) (write, read *sql.DB, err error)
 	driver(*sql.DB) riverdriver.Driver[*sql.Tx]
 	goose() (goose.Dialect, fs.FS)
+	alone(ctx context.Context, write *sql.DB, f func() error) error // keeps other processes from doing the same
+	grammar() grammar
+	recorder(context.Context, *Ledger) (recorder, error)
 	tend(ctx context.Context, write *sql.DB) error // the store's own upkeep, until ctx ends
-	takeOver(context.Context, *sql.Tx) error       // jobs that a dead process left running become available again
+	takeOver(context.Context, *sql.Tx) error       // what a dead process left under way goes on
 	lock() (unlock func() error, err error)
+}
+
+// A grammar holds the parts of statements in which the stores differ.
+type grammar struct {
+	prepares       bool   // preparing a statement for a few uses pays: it asks no server
+	lockRow        string // ends a select of one row that its transaction will change
+	skipLocked     string // ends a select of undecided rows, called u, that no other instance has in hand
+	lookUpsWaiting string // counts the events whose address is being asked for; $1 is the kind of the jobs
+}
+
+// A recorder puts the deliveries of one shared commit on disk and gives each its identity.
+type recorder interface {
+	record(ctx context.Context, batch []*acceptance) error
+	close() error
 }
 
 func dialectFor(address string) (dialect, error) {
@@ -39,9 +58,9 @@ func dialectFor(address string) (dialect, error) {
 	case ok && scheme == "sqlite" && rest != "":
 		return sqlite{path: rest}, nil
 	case ok && (scheme == "postgres" || scheme == "postgresql"):
-		return nil, fmt.Errorf("%w: Postgres comes in a later version; set database: sqlite://usher.db", ErrUnsupported)
+		return newPostgres(address)
 	default:
-		return nil, fmt.Errorf("%w: set database to sqlite://PATH, such as sqlite://usher.db", ErrUnsupported)
+		return nil, fmt.Errorf("%w: set database to sqlite://PATH, such as sqlite://usher.db, or to postgres://user:password@host/name", ErrUnsupported)
 	}
 }
 
@@ -53,7 +72,7 @@ func (s sqlite) String() string { return "sqlite://" + s.path }
 // open makes the writing connection and the reading pool. Pragmas stand in the DSN because one sent by
 // Exec reaches a single pooled connection. synchronous=FULL: with NORMAL a power failure can take back an
 // acknowledged commit. https://www.sqlite.org/pragma.html#pragma_synchronous
-func (s sqlite) open() (write, read *sql.DB, err error) {
+func (s sqlite) open(context.Context) (write, read *sql.DB, err error) {
 	abs, err := filepath.Abs(s.path)
 	if err != nil {
 		return nil, nil, err
@@ -135,8 +154,106 @@ func (s sqlite) goose() (goose.Dialect, fs.FS) {
 	return goose.DialectSQLite3, sub
 }
 
-// takeOver: only one process serves from a SQLite file, so that at its start whatever is running has no worker.
+// alone: the file's own lock lets one process write at a time.
+func (s sqlite) alone(_ context.Context, _ *sql.DB, f func() error) error { return f() }
+
+// takeOver: only one process serves from a SQLite file, so that at its start whatever is running has no worker,
+// and a call that was under way may have been carried out.
 func (s sqlite) takeOver(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, `update river_job set state = 'available' where state = 'running'`)
+	if _, err := tx.ExecContext(ctx, `update river_job set state = 'available' where state = 'running'`); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `update invitations set unsure = 1, sending_since = null where sending_since is not null`)
 	return err
+}
+
+// grammar: one writer, so that nothing needs to be locked.
+func (s sqlite) grammar() grammar {
+	return grammar{
+		prepares: true,
+		lookUpsWaiting: `select count(distinct json_extract(e.value, '$.event')) from river_job j,
+			json_each(case when json_type(j.args, '$.events') is null then json_array(json(j.args)) else json_extract(j.args, '$.events') end) e
+			where j.kind = $1 and j.finalized_at is null and coalesce(json_extract(e.value, '$.decided'), 0) >=
+				(select count(*) from decisions d where d.event_id = json_extract(e.value, '$.event'))`,
+	}
+}
+
+// together is how many rows the statement for many inserts at once: each call costs as much as a row.
+const together = 16
+
+// recorder prepares its statements on the one writing connection.
+func (s sqlite) recorder(ctx context.Context, l *Ledger) (recorder, error) {
+	r := &sqliteRecorder{ledger: l}
+	for statement, text := range map[**sql.Stmt]string{
+		&r.insert:  insertDeliveries(1),
+		&r.inserts: insertDeliveries(together),
+		&r.enqueue: `insert into undecided (delivery_id) select id from deliveries where id between $1 and $2`,
+	} {
+		var err error
+		if *statement, err = l.write.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // close does
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+type sqliteRecorder struct {
+	ledger  *Ledger
+	insert  *sql.Stmt // one row
+	inserts *sql.Stmt // together rows
+	enqueue *sql.Stmt
+}
+
+func (r *sqliteRecorder) close() error {
+	return errors.Join(r.insert.Close(), r.inserts.Close(), r.enqueue.Close())
+}
+
+func (r *sqliteRecorder) record(ctx context.Context, batch []*acceptance) error {
+	return r.ledger.inTx(ctx, func(tx *sql.Tx) error {
+		//nolint:sqlclosecheck // the transaction's end closes them
+		insert, inserts, enqueue := tx.StmtContext(ctx, r.insert), tx.StmtContext(ctx, r.inserts), tx.StmtContext(ctx, r.enqueue)
+		for rest := batch; len(rest) > 0; {
+			some, statement := rest[:1], insert
+			if len(rest) >= together {
+				some, statement = rest[:together], inserts
+			}
+			if err := insertSome(ctx, statement, some); err != nil {
+				return fmt.Errorf("record a delivery: %w", err)
+			}
+			rest = rest[len(some):]
+		}
+		// One writer: the identities of a transaction follow each other.
+		if _, err := enqueue.ExecContext(ctx, batch[0].id, batch[len(batch)-1].id); err != nil {
+			return fmt.Errorf("queue deliveries to be decided: %w", err)
+		}
+		return nil
+	})
+}
+
+// insertSome inserts deliveries by one statement and tells each its identity: one writer, so that the
+// identities of a statement follow each other.
+func insertSome(ctx context.Context, statement *sql.Stmt, some []*acceptance) error {
+	values := make([]any, 0, 5*together)
+	for _, one := range some {
+		d := &one.delivery
+		values = append(values, d.Source, millis(d.ReceivedAt), d.VerifiedBy, cmp.Or(d.Request, "{}"), d.Body)
+	}
+	result, err := statement.ExecContext(ctx, values...)
+	if err != nil {
+		return err
+	}
+	last, err := result.LastInsertId()
+	for i, one := range some {
+		one.id = last - int64(len(some)-1-i)
+	}
+	return err
+}
+
+// insertDeliveries is the statement that inserts n deliveries.
+func insertDeliveries(n int) string {
+	var rows []string
+	for i := range n {
+		rows = append(rows, fmt.Sprintf("($%d, $%d, $%d, $%d, $%d)", 5*i+1, 5*i+2, 5*i+3, 5*i+4, 5*i+5))
+	}
+	return `insert into deliveries (source, received_at, verified_by, request, body) values ` + strings.Join(rows, ", ")
 }

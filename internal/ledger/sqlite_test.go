@@ -20,6 +20,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // TestLedger runs the suite on every store.
 func TestLedger(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { suite(t, openSQLite) })
+	t.Run("postgres", func(t *testing.T) { suite(t, openPostgres) })
 }
 
 func openSQLite(t *testing.T, o ledger.Options) *ledger.Ledger {

@@ -11,9 +11,11 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// A tx is one write transaction: its statements are prepared once and its jobs inserted together at the end.
+// A tx is one write transaction: its statements are prepared once, where that pays, and its jobs inserted together
+// at the end.
 type tx struct {
 	*sql.Tx
+	grammar
 	ctx   context.Context //nolint:containedctx // lives exactly as long as the transaction
 	now   time.Time
 	stmts map[string]*sql.Stmt
@@ -26,7 +28,7 @@ type tx struct {
 // change runs f in a transaction and enqueues the jobs that f asked for in the same one.
 func (l *Ledger) change(ctx context.Context, f func(*tx) error) error {
 	return l.inTx(ctx, func(sqlTx *sql.Tx) error {
-		t := &tx{Tx: sqlTx, ctx: ctx, now: l.now(), stmts: map[string]*sql.Stmt{}}
+		t := &tx{Tx: sqlTx, grammar: l.grammar, ctx: ctx, now: l.now(), stmts: map[string]*sql.Stmt{}}
 		defer t.closeStmts()
 		if err := f(t); err != nil {
 			return err
@@ -67,24 +69,44 @@ func (t *tx) stmt(query string) (*sql.Stmt, error) {
 
 // exec runs a statement and returns how many rows it changed.
 func (t *tx) exec(query string, args ...any) (int64, error) {
-	s, err := t.stmt(query)
-	if err != nil {
-		return 0, err
+	run, args := t.Tx.ExecContext, storables(args)
+	if t.prepares {
+		s, err := t.stmt(query)
+		if err != nil {
+			return 0, err
+		}
+		run = func(ctx context.Context, _ string, args ...any) (sql.Result, error) {
+			return s.ExecContext(ctx, args...)
+		}
 	}
-	result, err := s.ExecContext(t.ctx, args...)
+	result, err := run(t.ctx, query, args...)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
 }
 
-// id runs a query that yields one number; found is false when it yields no row.
-func (t *tx) id(query string, args ...any) (id int64, found bool, err error) {
+// row runs a query that yields one row.
+func (t *tx) row(query string, args ...any) scanner {
+	args = storables(args)
+	if !t.prepares {
+		return t.QueryRowContext(t.ctx, query, args...)
+	}
 	s, err := t.stmt(query)
 	if err != nil {
-		return 0, false, err
+		return unread{err}
 	}
-	err = s.QueryRowContext(t.ctx, args...).Scan(&id)
+	return s.QueryRowContext(t.ctx, args...)
+}
+
+// An unread row could not be asked for.
+type unread struct{ err error }
+
+func (u unread) Scan(...any) error { return u.err }
+
+// id runs a query that yields one number; found is false when it yields no row.
+func (t *tx) id(query string, args ...any) (id int64, found bool, err error) {
+	err = t.row(query, args...).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, false, nil
 	}

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package ledgertest
+
+import "errors"
+
+func launch(string, string) error { return errors.New("these tests start Postgres on Unix only") }
+
+func freePort() (string, error) { return "", nil }

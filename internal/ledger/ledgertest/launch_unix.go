@@ -1,0 +1,83 @@
+//go:build unix
+
+package ledgertest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+// leash is what the server's script reads: the end of this process closes it. It is kept here, since Go closes
+// a file that nothing refers to.
+var leash io.WriteCloser
+
+// launch starts the server as this user, or as another one where this is root, whom Postgres refuses.
+func launch(programs, port string) error {
+	folder, err := os.MkdirTemp("", "usher-postgres")
+	if err != nil {
+		return err
+	}
+	command := exec.Command("/bin/sh", "-c", script, "sh", folder, programs, port)
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the tests; they end it
+	if os.Getuid() == 0 {
+		uid, gid, err := other()
+		if err != nil {
+			return err
+		}
+		if err := os.Chown(folder, int(uid), int(gid)); err != nil {
+			return err
+		}
+		command.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
+	}
+	if leash, err = command.StdinPipe(); err != nil {
+		return err
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	command.Stderr = command.Stdout
+	if err := command.Start(); err != nil {
+		return err
+	}
+	reader := bufio.NewReader(out)
+	answer, _ := reader.ReadString('\n')
+	if err := started(answer); err != nil {
+		rest, _ := io.ReadAll(reader)
+		return fmt.Errorf("%w%s", err, rest)
+	}
+	return nil
+}
+
+// other is a user without any rights.
+func other() (uid, gid uint32, err error) {
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		id, wrong := strconv.ParseUint(u.Uid, 10, 32)
+		group, wrong2 := strconv.ParseUint(u.Gid, 10, 32)
+		if errors.Join(wrong, wrong2) == nil {
+			return uint32(id), uint32(group), nil
+		}
+	}
+	return 0, 0, errors.New("postgres does not run as root, and there is no user postgres or nobody")
+}
+
+func freePort() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	return port, errors.Join(err, listener.Close())
+}
