@@ -95,7 +95,7 @@ func checkLedger(ctx context.Context, p *parts) []finding {
 
 func ledgerMend(err error) string {
 	switch {
-	case errors.Is(err, ledger.ErrNewerSchema), errors.Is(err, ledger.ErrUnsupported):
+	case errors.Is(err, ledger.ErrNewerSchema), errors.Is(err, ledger.ErrUnsupported), errors.Is(err, ledger.ErrUnreachable):
 		return "see the sentence before"
 	case errors.Is(err, ledger.ErrUnwritable):
 		return "give the folder of the database free space and write permission, or set database to another path"

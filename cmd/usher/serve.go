@@ -52,7 +52,7 @@ USHER_ADMIN_TOKEN, USHER_INTERNAL_DOMAINS, DATABASE_URL, PORT.`,
 func (p *parts) serve(ctx context.Context, listener net.Listener) (err error) {
 	start := time.Now()
 	defer listener.Close()
-	book, err := ledger.Open(ctx, p.config.Database.Reveal(), ledger.Options{Logger: p.log})
+	book, err := ledger.Open(ctx, p.config.Database.Reveal(), ledger.Options{Logger: p.log, CallLimit: onboarding.CallLimit(p.config.Retool.Timeout)})
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,8 @@ func (p *parts) serve(ctx context.Context, listener net.Listener) (err error) {
 	defer func() { err = errors.Join(err, release()) }()
 	stages, err := onboarding.New(onboarding.Options{
 		Ledger: book, Policy: p.policy, Sources: p.sources, Retool: p.retool, LookUps: p.lookUps,
-		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait, Logger: p.log,
+		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait,
+		CallTimeout: p.config.Retool.Timeout, Logger: p.log,
 	})
 	if err != nil {
 		return err

@@ -54,6 +54,9 @@ func (l *Ledger) Decide(ctx context.Context, limit int, decide func(Delivery) ([
 func (l *Ledger) decideBatch(ctx context.Context, limit int, decide func(Delivery) ([]Verdict, error)) (n int, culprit int64, err error) {
 	err = l.change(ctx, func(t *tx) error {
 		n, culprit = 0, 0 // of a run that collided
+		if err := t.changesMany(); err != nil {
+			return err
+		}
 		batch, err := t.undecided(limit)
 		if err != nil {
 			return err

@@ -234,6 +234,9 @@ func (l *Ledger) RetryAll(ctx context.Context, state State) (int, error) {
 
 func (l *Ledger) retrySome(ctx context.Context, state State, limit int) (n int, err error) {
 	err = l.change(ctx, func(t *tx) error {
+		if err := t.changesMany(); err != nil {
+			return err
+		}
 		some, err := collect(t.ctx, t.Tx, scanInvitation,
 			`select `+invitationColumns+` from invitations where state = $1 order by id limit $2`+t.lockRow, string(state), limit)
 		if err != nil {

@@ -34,6 +34,9 @@ type LookedUp struct {
 // its decision.
 func (l *Ledger) DecideEvents(ctx context.Context, all []LookedUp) error {
 	return l.change(ctx, func(t *tx) error {
+		if err := t.changesMany(); err != nil {
+			return err
+		}
 		for _, one := range all {
 			if err := t.lookedUp(one); err != nil {
 				return err

@@ -27,7 +27,8 @@ const (
 	postgresReaders = 4
 	// commitFor bounds one shared commit: a server that hangs must not keep senders waiting for ever.
 	commitFor = 10 * time.Second
-	// migrationLock is the advisory lock that lets one instance migrate at a time; any number will do.
+	// migrationLock is the advisory lock that lets one instance migrate at a time; any number will do. The one in
+	// grammar is the next.
 	migrationLock = 7205759403792793
 )
 
@@ -127,6 +128,8 @@ func (p postgres) alone(ctx context.Context, db *sql.DB, f func() error) (err er
 
 func (p postgres) grammar() grammar {
 	return grammar{
+		many:       `select pg_advisory_xact_lock_shared(7205759403792794)`,
+		manyAlone:  `select pg_advisory_xact_lock(7205759403792794)`,
 		lockRow:    ` for no key update`, // attempts and decisions may still refer to the row meanwhile
 		skipLocked: ` for update of u skip locked`,
 		lookUpsWaiting: `select count(distinct e.value ->> 'event') from river_job j,
@@ -208,20 +211,22 @@ func scanID(row scanner) (id int64, err error) {
 
 // postgresUnwritable says whether an error means that Postgres cannot commit now, whatever the statement.
 func postgresUnwritable(err error) bool {
+	var connecting *pgconn.ConnectError
+	if errors.As(err, &connecting) { // for whatever reason: without a connection there is no commit
+		return true
+	}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
 		switch refused.Code {
 		case "25006", // read_only_sql_transaction: a standby, or a disk that a provider closed
-			"57P01", "57P02", "57P03", // admin_shutdown, crash_shutdown, cannot_connect_now
-			"28P01", "28000", "3D000": // the server was changed under us
+			"57P01", "57P02", "57P03": // admin_shutdown, crash_shutdown, cannot_connect_now
 			return true
 		}
 		// Connections, resources (a full disk is 53100), and the system's own errors.
 		return strings.HasPrefix(refused.Code, "08") || strings.HasPrefix(refused.Code, "53") || strings.HasPrefix(refused.Code, "58")
 	}
-	var connecting *pgconn.ConnectError
 	var network *net.OpError
-	return errors.As(err, &connecting) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.Timeout(err) ||
+	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.Timeout(err) ||
 		strings.Contains(err.Error(), "driver: bad connection") || strings.Contains(err.Error(), "conn closed")
 }
 

@@ -40,7 +40,11 @@ type dialect interface {
 
 // A grammar holds the parts of statements in which the stores differ.
 type grammar struct {
-	prepares       bool   // preparing a statement for a few uses pays: it asks no server
+	prepares bool // preparing a statement for a few uses pays: it asks no server
+	// Transactions that change many rows, in any order, begin with many. Where two collide nevertheless, the one that
+	// runs again begins with manyAlone, which keeps all others off: else they could go on colliding for ever.
+	many, manyAlone string
+
 	lockRow        string // ends a select of one row that its transaction will change
 	skipLocked     string // ends a select of undecided rows, called u, that no other instance has in hand
 	lookUpsWaiting string // counts the events whose address is being asked for; $1 is the kind of the jobs

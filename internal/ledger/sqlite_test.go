@@ -186,8 +186,9 @@ func TestOpen(t *testing.T) {
 		{name: "a second time"},
 		{name: "a schema of a newer usher", prepare: `insert into usher_schema (version_id, is_applied) values (9999, 1)`, wantErr: ledger.ErrNewerSchema},
 		{name: "a schema of a newer River", prepare: `insert into river_migration (line, version) values ('main', 9999)`, wantErr: ledger.ErrNewerSchema},
-		{name: "Postgres", address: "postgres://usher:s3cret@localhost/usher", wantErr: ledger.ErrUnsupported},
-		{name: "Postgres by its other name", address: "postgresql://usher:s3cret@localhost/usher", wantErr: ledger.ErrUnsupported},
+		{name: "a Postgres that is down", address: "postgres://usher:s3cret@127.0.0.1:1/usher", wantErr: ledger.ErrUnreachable},
+		{name: "the same, which may come up", address: "postgresql://usher:s3cret@127.0.0.1:1/usher", wantErr: ledger.ErrUnwritable},
+		{name: "a Postgres address that cannot be read", address: "postgres://usher:s3cret%zz@127.0.0.1:port/usher", wantErr: ledger.ErrUnsupported},
 		{name: "another store", address: "mysql://usher:s3cret@localhost/usher", wantErr: ledger.ErrUnsupported},
 		{name: "a bare path", address: "usher.db", wantErr: ledger.ErrUnsupported},
 		{name: "no path", address: "sqlite://", wantErr: ledger.ErrUnsupported},
@@ -247,11 +248,16 @@ func TestSchema(t *testing.T) {
 		dump.WriteString(statement + ";\n\n")
 	}
 	check(t, rows.Err())
-	const golden = "testdata/schema.sql"
+	golden(t, "testdata/schema.sql", dump.String())
+}
+
+// golden compares a schema with the file that keeps it.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
 	if *update {
-		check(t, os.WriteFile(golden, []byte(dump.String()), 0o644))
+		check(t, os.WriteFile(file, []byte(got), 0o644))
 	}
-	if want := string(must[[]byte](t)(os.ReadFile(golden))); dump.String() != want {
-		t.Errorf("the schema is another than %s; after a migration run go test ./internal/ledger -run TestSchema -update\n%s", golden, dump.String())
+	if want := string(must[[]byte](t)(os.ReadFile(file))); got != want {
+		t.Errorf("the schema is another than %s; after a migration run go test ./internal/ledger -run Schema -update\n%s", file, got)
 	}
 }

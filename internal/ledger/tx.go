@@ -16,6 +16,7 @@ import (
 type tx struct {
 	*sql.Tx
 	grammar
+	again bool            // it collided before
 	ctx   context.Context //nolint:containedctx // lives exactly as long as the transaction
 	now   time.Time
 	stmts map[string]*sql.Stmt
@@ -27,8 +28,10 @@ type tx struct {
 
 // change runs f in a transaction and enqueues the jobs that f asked for in the same one.
 func (l *Ledger) change(ctx context.Context, f func(*tx) error) error {
+	again := false
 	return l.inTx(ctx, func(sqlTx *sql.Tx) error {
-		t := &tx{Tx: sqlTx, grammar: l.grammar, ctx: ctx, now: l.now(), stmts: map[string]*sql.Stmt{}}
+		t := &tx{Tx: sqlTx, grammar: l.grammar, again: again, ctx: ctx, now: l.now(), stmts: map[string]*sql.Stmt{}}
+		again = true
 		defer t.closeStmts()
 		if err := f(t); err != nil {
 			return err
@@ -44,6 +47,19 @@ func (l *Ledger) change(ctx context.Context, f func(*tx) error) error {
 		}
 		return nil
 	})
+}
+
+// changesMany begins a transaction that changes many rows.
+func (t *tx) changesMany() error {
+	statement := t.many
+	if t.again {
+		statement = t.manyAlone
+	}
+	if statement == "" {
+		return nil
+	}
+	_, err := t.exec(statement)
+	return err
 }
 
 func (t *tx) closeStmts() {

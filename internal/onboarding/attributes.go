@@ -38,16 +38,17 @@ func (w *attributesWorker) Work(ctx context.Context, job *river.Job[ledger.Attri
 		return err
 	}
 	late, try := inv.LateAttributes(), failedInARow(attempts, "attributes")+1
+	until := time.Now().Add(holdFor)
 	for _, name := range slices.Sorted(maps.Keys(late)) {
-		if err := w.ob.tellAttribute(ctx, inv, name, late[name], try); err != nil {
+		if err := w.ob.tellAttribute(ctx, until, inv, name, late[name], try); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (ob *Onboarding) tellAttribute(ctx context.Context, inv ledger.Invitation, name, value string, try int) error {
-	_, err := ob.slot(ctx, func() (ledger.Slot, error) { return ob.Ledger.TakePace(ctx, ob.interval) })
+func (ob *Onboarding) tellAttribute(ctx context.Context, until time.Time, inv ledger.Invitation, name, value string, try int) error {
+	_, err := ob.slot(ctx, until, func() (ledger.Slot, error) { return ob.Ledger.TakePace(ctx, ob.interval) })
 	if err != nil {
 		return err
 	}

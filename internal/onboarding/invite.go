@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// holdFor is how long a worker waits in place for a send slot; for longer it hands its job back.
+	// holdFor is how long a worker waits in place for send slots; for longer it hands its job back.
 	holdFor = 15 * time.Second
 	// rateLimitWait is how long everyone waits after a 429 that does not say how long.
 	rateLimitWait = time.Minute
@@ -40,8 +40,9 @@ func (w *inviteWorker) Work(ctx context.Context, job *river.Job[ledger.InviteJob
 // invite makes the next attempt of an invitation, under the shared pace. After an attempt whose outcome
 // is unknown it first looks whether the invite is there, then sends.
 func (ob *Onboarding) invite(ctx context.Context, job ledger.InviteJob) error {
+	until := time.Now().Add(holdFor)
 	for {
-		slot, err := ob.slot(ctx, func() (ledger.Slot, error) { return ob.Ledger.TakeSlot(ctx, job, ob.interval) })
+		slot, err := ob.slot(ctx, until, func() (ledger.Slot, error) { return ob.Ledger.TakeSlot(ctx, job, ob.interval) })
 		if err != nil || slot.Void {
 			return err
 		}
@@ -65,9 +66,12 @@ func (ob *Onboarding) invite(ctx context.Context, job ledger.InviteJob) error {
 }
 
 // slot waits for the right to call Retool. It hands the job back, by an error for River, when that takes
-// long or when Usher is stopping.
-func (ob *Onboarding) slot(ctx context.Context, take func() (ledger.Slot, error)) (ledger.Slot, error) {
+// longer than until or when Usher is stopping.
+func (ob *Onboarding) slot(ctx context.Context, until time.Time, take func() (ledger.Slot, error)) (ledger.Slot, error) {
 	for {
+		if time.Now().After(until) { // after earlier calls: the job's end could cut this one off
+			return ledger.Slot{}, river.JobSnooze(0)
+		}
 		slot, err := take()
 		if err != nil || slot.Granted || slot.Void {
 			return slot, err
@@ -75,8 +79,11 @@ func (ob *Onboarding) slot(ctx context.Context, take func() (ledger.Slot, error)
 		if slot.Stopped != "" {
 			return slot, river.JobSnooze(stoppedRecheck)
 		}
-		if slot.Wait > holdFor {
+		switch {
+		case slot.Wait > holdFor:
 			return slot, river.JobSnooze(slot.Wait + time.Second)
+		case slot.Wait > time.Until(until):
+			return slot, river.JobSnooze(slot.Wait)
 		}
 		timer := time.NewTimer(slot.Wait + time.Millisecond)
 		select {

@@ -60,6 +60,9 @@ type lookUpWorker struct {
 	ob *Onboarding
 }
 
+// Timeout lets a turn end by itself.
+func (w *lookUpWorker) Timeout(*river.Job[ledger.LookUpJob]) time.Duration { return lookUpTimeout }
+
 // Work asks for the addresses of a job's events that still wait for one, and decides what it learns.
 func (w *lookUpWorker) Work(ctx context.Context, job *river.Job[ledger.LookUpJob]) error {
 	waiting, err := w.ob.waiting(ctx, job.Args.Events)

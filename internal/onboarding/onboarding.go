@@ -4,6 +4,7 @@
 package onboarding
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -31,6 +32,9 @@ type Options struct {
 	RequestsPerMinute int
 	// MaxTries is after how many counted attempts an invitation is given up.
 	MaxTries int
+	// CallTimeout is how long one call to Retool may last, 30 seconds by default. Instances that share a ledger
+	// have the same.
+	CallTimeout time.Duration
 	// FirstWait is the pause after the first failed attempt; it doubles from there.
 	FirstWait time.Duration
 	Logger    *slog.Logger
@@ -48,13 +52,23 @@ type Onboarding struct {
 }
 
 const (
-	// jobTimeout bounds one job's work: waiting for a slot, a look, an invite and its quick retries.
-	jobTimeout = 2 * time.Minute
+	defaultCallTimeout = 30 * time.Second
+	// besides is how long a job that calls Retool may last beyond that call: it waits for its slot (holdFor), and a
+	// quick retry takes a moment.
+	besides = holdFor + 5*time.Second
+	// lookUpTimeout bounds one job's calls to a sender.
+	lookUpTimeout = 2 * time.Minute
 	// pollEvery is how often River asks for due jobs. Its notifications would write to the ledger for each job.
 	pollEvery = 200 * time.Millisecond
 	// softStop is how long a stop waits for the invite in hand before it is released.
 	softStop = 5 * time.Second
 )
+
+// CallLimit is for the ledger: after it, a call that may last for timeout is surely over and settled, or its
+// process is dead.
+func CallLimit(timeout time.Duration) time.Duration {
+	return cmp.Or(timeout, defaultCallTimeout) + besides + settleFor + 15*time.Second
+}
 
 // New prepares the stages; nothing runs yet.
 func New(o Options) (*Onboarding, error) {
@@ -72,6 +86,7 @@ func New(o Options) (*Onboarding, error) {
 	river.AddWorker(workers, &inviteWorker{ob: ob})
 	river.AddWorker(workers, &attributesWorker{ob: ob})
 	river.AddWorker(workers, &lookUpWorker{ob: ob})
+	jobTimeout := cmp.Or(o.CallTimeout, defaultCallTimeout) + besides
 	var err error
 	ob.jobs, err = river.NewClient(o.Ledger.Driver(), &river.Config{
 		Queues: map[string]river.QueueConfig{
@@ -80,7 +95,7 @@ func New(o Options) (*Onboarding, error) {
 		},
 		Workers:              workers,
 		JobTimeout:           jobTimeout,
-		RescueStuckJobsAfter: jobTimeout + 30*time.Second,
+		RescueStuckJobsAfter: jobTimeout + settleFor,
 		FetchPollInterval:    pollEvery,
 		PollOnly:             true,
 		SoftStopTimeout:      softStop,

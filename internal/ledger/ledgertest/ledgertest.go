@@ -148,6 +148,7 @@ func isProgram(folder, name string) bool {
 // which it does with the test process, even with one that is killed. Without fsync: nothing here must survive.
 const script = `cd "$1" || exit 1
 "$2/initdb" -D data -U postgres -A trust -E UTF8 --locale=C --no-sync >initdb.log 2>&1 || { cat initdb.log; exit 1; }
+printf "host all locked 127.0.0.1/32 scram-sha-256\\nhost all all 127.0.0.1/32 trust\\nlocal all all trust\\n" >data/pg_hba.conf
 "$2/postgres" -D data -p "$3" -k "$1" -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=300 \
 	-c shared_buffers=32MB -c autovacuum=off -c deadlock_timeout=100ms >postgres.log 2>&1 </dev/null &
 server=$!
