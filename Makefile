@@ -21,9 +21,9 @@ build: ## build the static binary: bin/usher
 
 .PHONY: test
 test: ## vet and test with the race detector; installs what that needs
-	@scripts/need.sh gcc stripe-mock node
+	@scripts/need.sh gcc stripe-mock node postgres
 	go vet ./...
-	STRIPE_MOCK="$$(ls $(CURDIR)/bin/stripe-mock 2>/dev/null || true)" CGO_ENABLED=1 go test -race -shuffle=on ./...
+	STRIPE_MOCK="$$(ls $(CURDIR)/bin/stripe-mock 2>/dev/null || true)" POSTGRES_BIN="$$(scripts/need.sh postgres-bin)" CGO_ENABLED=1 go test -race -shuffle=on ./...
 
 .PHONY: lint
 lint: ## formatting, go.mod and golangci-lint

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings what the tests and linters need and this machine lacks.
 #
-#   scripts/need.sh gcc stripe-mock node golangci-lint
+#   scripts/need.sh gcc stripe-mock node postgres golangci-lint
 #
 # What is there already costs nothing. With CI=true whatever cannot be had is a failure, never a skip.
 set -euo pipefail
@@ -110,8 +110,31 @@ need_golangci_lint() {
     die "golangci-lint $golangci_lint_version could not be built; see https://golangci-lint.run/docs/welcome/install/"
 }
 
-# Here is the place for more: no test of this version needs Postgres or a browser. When one does, write
-# need_postgres or need_browser like need_gcc, and name it in the Makefile's `test`.
+# postgres_bin is the folder of Postgres's own programs, which Debian keeps off the path: the newest there is.
+postgres_bin() {
+  local program
+  for program in "${POSTGRES_BIN:-}/initdb" "$(command -v initdb || true)" $(printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -rV); do
+    [ -x "$program" ] && [ -x "$(dirname "$program")/postgres" ] && dirname "$program" && return
+  done
+  return 1
+}
+
+need_postgres() {
+  postgres_bin >/dev/null && return
+  if can_apt; then
+    say "installing Postgres; the tests start a server of their own"
+    # Without a cluster that would run beside the tests for ever.
+    mkdir -p /etc/postgresql-common && printf 'create_main_cluster = false\n' >/etc/postgresql-common/createcluster.conf
+    apt_install postgresql || say "apt-get could not"
+  fi
+  postgres_bin >/dev/null && return
+  local why="there is no Postgres: install it (Debian, Ubuntu: postgresql; Fedora: postgresql-server; macOS: brew install postgresql), or name the folder of initdb in POSTGRES_BIN"
+  [ "${CI:-}" = true ] && die "$why; CI must run every test"
+  say "$why; the tests against it will be skipped"
+}
+
+# Here is the place for more: no test of this version needs a browser. When one does, write need_browser like
+# need_gcc, and name it in the Makefile's `test`.
 
 command -v go >/dev/null || die "Go is missing: https://go.dev/dl/ (go.mod names the version)"
 for what in "$@"; do
@@ -119,6 +142,8 @@ for what in "$@"; do
     gcc) need_gcc ;;
     stripe-mock) need_stripe_mock ;;
     node) need_node ;;
+    postgres) need_postgres ;;
+    postgres-bin) postgres_bin || true ;; # prints the folder
     golangci-lint) need_golangci_lint ;;
     *) die "unknown: $what" ;;
   esac

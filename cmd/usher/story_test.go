@@ -42,12 +42,13 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"usher": main})
 }
 
-// TestStories plays testdata/script: the real binary, a real SQLite file, real signals, and the fake Retool.
+// TestStories plays testdata/script: the real binary, a real SQLite file or Postgres, real signals, and the fake Retool.
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Setup:               setUpStory,
+		Condition:           storyCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":         cmdServe,
 			"stop":          cmdStop,
@@ -58,11 +59,16 @@ func TestStories(t *testing.T) {
 			"get":           cmdGet,
 			"post":          cmdPost,
 			"until":         cmdUntil,
+			"until-settled": cmdUntilSettled,
 			"invited":       cmdInvited,
 			"until-invited": cmdUntilInvited,
 			"sleep":         cmdSleep,
 			"logged":        cmdLogged,
 			"nocanary":      cmdNoCanary,
+			"postgres":      cmdPostgres,
+			"second":        cmdSecond,
+			"flood":         cmdFlood,
+			"until-flooded": cmdUntilFlooded,
 		},
 	})
 }
@@ -73,6 +79,8 @@ type story struct {
 	retoolURL string
 	url       string
 	server    *exec.Cmd
+	second    *exec.Cmd // on the same Postgres, at secondURL
+	secondURL string
 	log       *os.File
 }
 
@@ -104,9 +112,11 @@ func setUpStory(env *testscript.Env) error {
 		env.Setenv(name, value)
 	}
 	env.Defer(func() {
-		if s.server != nil {
-			_ = s.server.Process.Kill()
-			_ = s.server.Wait()
+		for _, server := range []*exec.Cmd{s.server, s.second} {
+			if server != nil {
+				_ = server.Process.Kill()
+				_ = server.Wait()
+			}
 		}
 		_ = log.Close()
 		web.CloseClientConnections()
@@ -120,23 +130,31 @@ func storyOf(ts *testscript.TestScript) *story { return ts.Value(storyKey{}).(*s
 // serve starts "usher serve" and waits until it is ready.
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	s := storyOf(ts)
+	s.server = s.start(ts, s.url, args...)
+}
+
+// start starts an instance and waits until it answers.
+func (s *story) start(ts *testscript.TestScript, url string, args ...string) *exec.Cmd {
 	path := filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], "usher")
-	s.server = exec.Command(path, append([]string{"serve"}, args...)...)
-	s.server.Dir = ts.Getenv("WORK")
-	s.server.Env = environment(ts)
-	s.server.Stdout, s.server.Stderr = s.log, s.log
-	ts.Check(s.server.Start())
+	server := exec.Command(path, append([]string{"serve"}, args...)...)
+	server.Dir = ts.Getenv("WORK")
+	server.Env = append(environment(ts), "USHER_LISTEN="+strings.TrimPrefix(url, "http://"))
+	server.Stdout, server.Stderr = s.log, s.log
+	ts.Check(server.Start())
 	deadline := time.Now().Add(20 * time.Second)
 	for time.Now().Before(deadline) {
-		if response, err := http.Get(s.url + "/readyz"); err == nil {
+		if response, err := http.Get(url + "/readyz"); err == nil {
 			response.Body.Close()
 			if response.StatusCode == http.StatusOK {
-				return
+				return server
 			}
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+	_ = server.Process.Kill()
+	_ = server.Wait()
 	ts.Fatalf("usher serve was not ready; its log:\n%s", s.text(ts))
+	return nil
 }
 
 // environment is the script's, without what the test process has of its own.

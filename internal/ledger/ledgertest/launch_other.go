@@ -5,5 +5,3 @@ package ledgertest
 import "errors"
 
 func launch(string, string) error { return errors.New("these tests start Postgres on Unix only") }
-
-func freePort() (string, error) { return "", nil }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +46,16 @@ func Migrated(t testing.TB, migrate func(address string) error) (address string)
 func Available() error {
 	_, err := start()
 	return err
+}
+
+// Address makes an empty database that stays, and returns its address: for what has no testing.TB.
+func Address() (string, error) {
+	s, err := start()
+	if err != nil {
+		return "", err
+	}
+	name := fmt.Sprintf("test%d", s.made.Add(1))
+	return s.address(name), s.create(name, "template1")
 }
 
 func running(t testing.TB) *server {
@@ -101,10 +112,11 @@ var start = sync.OnceValues(func() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	address, err := FreeAddress()
 	if err != nil {
 		return nil, err
 	}
+	_, port, _ := net.SplitHostPort(address) // it is one
 	if err := launch(programs, port); err != nil {
 		return nil, err
 	}
@@ -157,6 +169,15 @@ while read -r _; do :; done
 kill -INT $server
 wait $server
 cd / && rm -rf "$1"`
+
+// FreeAddress is an address of this machine where nothing listens.
+func FreeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
 
 func started(answer string) error {
 	if strings.TrimSpace(answer) == "started" {
