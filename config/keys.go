@@ -82,7 +82,7 @@ var configKeys = []key[Config]{
 		read: to(func(c *Config) *Secret { return &c.AdminToken }, longSecret(24)),
 	}, {
 		path: "database", short: "DATABASE_URL", def: "sqlite://usher.db",
-		doc:  "`sqlite://FILE`. (`postgres://…` comes in a later version.)",
+		doc:  "`sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/NAME`, which any number of instances share.",
 		read: to(func(c *Config) *DatabaseURL { return &c.Database }, database),
 	}, {
 		path: "log.level", def: "info",

@@ -98,7 +98,7 @@ func ledgerMend(err error) string {
 	case errors.Is(err, ledger.ErrNewerSchema), errors.Is(err, ledger.ErrUnsupported), errors.Is(err, ledger.ErrUnreachable):
 		return "see the sentence before"
 	case errors.Is(err, ledger.ErrUnwritable):
-		return "give the folder of the database free space and write permission, or set database to another path"
+		return "give the folder of the database free space and write permission, or set database to another path; for Postgres see the sentence before"
 	default:
 		return "set database to a path that can be written, such as sqlite:///data/usher.db"
 	}

@@ -77,12 +77,17 @@ func cmdFlood(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // until-flooded waits until the fake Retool remembers each of some people, and fails where it was asked twice for
-// one: until-flooded FROM TO PATIENCE.
+// one: until-flooded FROM TO PATIENCE [HOW MANY OF THEM].
 func cmdUntilFlooded(ts *testscript.TestScript, neg bool, args []string) {
 	s := storyOf(ts)
 	from, to := numbers(ts, args[:2])
 	patience, err := time.ParseDuration(args[2])
 	ts.Check(err)
+	enough := to - from
+	if len(args) == 4 {
+		enough, err = strconv.Atoi(args[3])
+		ts.Check(err)
+	}
 	var missing []string
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		missing = nil
@@ -94,7 +99,7 @@ func cmdUntilFlooded(ts *testscript.TestScript, neg bool, args []string) {
 				missing = append(missing, strconv.Itoa(n))
 			}
 		}
-		if len(missing) == 0 {
+		if to-from-len(missing) >= enough {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -14,18 +14,14 @@ import (
 	"syscall"
 )
 
-// leash is what the server's script reads: the end of this process closes it. It is kept here, since Go closes
-// a file that nothing refers to.
-var leash io.WriteCloser
-
 // launch starts the server as this user, or as another one where this is root, whom Postgres refuses.
 func launch(programs, port string) error {
 	folder, err := os.MkdirTemp("", "usher-postgres")
 	if err != nil {
 		return err
 	}
-	command := exec.Command("/bin/sh", "-c", script, "sh", folder, programs, port)
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the tests; they end it
+	command := exec.Command("/bin/sh", "-c", script, "sh", folder, programs, port) //nolint:gosec,noctx // our own script, which ends with this process
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                      // a Ctrl-C is for the tests; they end it
 	if os.Getuid() == 0 {
 		uid, gid, err := other()
 		if err != nil {
@@ -36,7 +32,8 @@ func launch(programs, port string) error {
 		}
 		command.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
 	}
-	if leash, err = command.StdinPipe(); err != nil {
+	leash, err := command.StdinPipe() // the end of this process closes it
+	if err != nil {
 		return err
 	}
 	out, err := command.StdoutPipe()
@@ -53,6 +50,7 @@ func launch(programs, port string) error {
 		rest, _ := io.ReadAll(reader)
 		return fmt.Errorf("%w%s", err, rest)
 	}
+	keep(leash)
 	return nil
 }
 
@@ -71,3 +69,8 @@ func other() (uid, gid uint32, err error) {
 	}
 	return 0, 0, errors.New("postgres does not run as root, and there is no user postgres or nobody")
 }
+
+var kept []io.WriteCloser
+
+// keep holds on to a pipe, since Go closes a file that nothing refers to.
+func keep(leash io.WriteCloser) { kept = append(kept, leash) }

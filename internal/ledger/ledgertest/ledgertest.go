@@ -152,7 +152,7 @@ func find() (folder string, err error) {
 }
 
 func isProgram(folder, name string) bool {
-	info, err := os.Stat(filepath.Join(folder, name))
+	info, err := os.Stat(filepath.Join(folder, name)) //nolint:gosec // whoever runs the tests names the folder
 	return err == nil && !info.IsDir()
 }
 
@@ -172,7 +172,7 @@ cd / && rm -rf "$1"`
 
 // FreeAddress is an address of this machine where nothing listens.
 func FreeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
