@@ -57,6 +57,9 @@ func (t *tx) identify(p *pass, v Verdict) (event int64, known *found, err error)
 	if err != nil || isNew {
 		return event, nil, err
 	}
+	if err := t.holdIdentity(v); err != nil {
+		return 0, nil, err
+	}
 	all, err := t.candidates(p.delivery, v)
 	if err != nil {
 		return 0, nil, err
@@ -70,6 +73,16 @@ func (t *tx) identify(p *pass, v Verdict) (event int64, known *found, err error)
 	}
 	event, err = t.insertTwin(p.delivery, v)
 	return event, nil, err
+}
+
+// holdIdentity keeps other instances from adding to the events of one identity, until the transaction ends: else
+// each would miss what the other adds, and add it too.
+func (t *tx) holdIdentity(v Verdict) error {
+	if t.lockRow == "" {
+		return nil // one writer
+	}
+	_, _, err := t.id(`select id from events where source = $1 and event_id = $2`+t.lockRow, v.Event.Source, v.senderID())
+	return err
 }
 
 // insertEvent records an event, unless it is known by one of its identities.
