@@ -11,7 +11,8 @@ import (
 func (t *tx) lookUp(event, decided int64, v Verdict) {
 	e := LookUpEvent{Event: event, Decided: decided}
 	if v.Decision.Outcome == access.Hold {
-		e.HoldReason, e.HoldSentence = v.Decision.Reason, v.Decision.Sentence
+		// Postgres refuses a NUL in a job too, written in whatever way.
+		e.HoldReason, e.HoldSentence = v.Decision.Reason, storable(v.Decision.Sentence)
 	}
 	for i, job := range slices.Backward(t.lookUps) {
 		if job.Source == v.Event.Source && len(job.Events) < LookUpBatch {

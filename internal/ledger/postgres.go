@@ -184,7 +184,7 @@ func (r *postgresRecorder) record(ctx context.Context, batch []*acceptance) erro
 		sources, received, verified = append(sources, storable(d.Source)), append(received, millis(d.ReceivedAt)), append(verified, storable(d.VerifiedBy))
 		requests, bodies = append(requests, storable(cmp.Or(d.Request, "{}"))), append(bodies, append([]byte{}, d.Body...))
 	}
-	return r.ledger.inTx(ctx, func(tx *sql.Tx) error {
+	err := r.ledger.inTx(ctx, func(tx *sql.Tx) error {
 		statement := tx.StmtContext(ctx, r.statement) //nolint:sqlclosecheck // the transaction's end closes it
 		rows, err := statement.QueryContext(ctx, sources, received, verified, requests, bodies)
 		if err != nil {
@@ -202,6 +202,10 @@ func (r *postgresRecorder) record(ctx context.Context, batch []*acceptance) erro
 		}
 		return nil
 	})
+	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnwritable) { // no connection came free
+		return fmt.Errorf("%w: %w", ErrUnwritable, err)
+	}
+	return err
 }
 
 func scanID(row scanner) (id int64, err error) {

@@ -45,6 +45,7 @@ func suite(t *testing.T, open opener) {
 		{name: "by hand", test: testByHand},
 		{name: "query", test: testQuery},
 		{name: "events", test: testEvents},
+		{name: "odd text", test: testOddText},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open) })
 	}
@@ -218,4 +219,22 @@ func summary(t *testing.T, l *ledger.Ledger) ledger.Summary {
 func event(t *testing.T, l *ledger.Ledger, id string) ledger.Event {
 	t.Helper()
 	return must[ledger.Event](t)(l.EventBySenderID(t.Context(), "", id))
+}
+
+// Postgres refuses NUL and broken UTF-8 in text: no sender, no answer and no question may stumble over that.
+func testOddText(t *testing.T, open opener) {
+	l, _ := opened(t, open)
+	const odd, stored = "a\x00b\xffc", "a\uFFFDb\uFFFDc"
+	v := verdict(t, "evt_"+odd, "jane@example.com", access.Invite)
+	v.Note, v.Decision.Sentence = odd, odd
+	inv := invitation(t, l, must[int64](t)(l.Record(t.Context(), v)))
+	equal(t, "note", inv.Note, stored)
+	equal(t, "found by its identity", event(t, l, "evt_"+odd).Decisions[0].Sentence, stored)
+	equal(t, "listed", len(must[[]ledger.Invitation](t)(l.Invitations(t.Context(), ledger.Filter{Source: odd}))), 0)
+	must[bool](t)(l.Settle(t.Context(), inv, ledger.Settlement{State: ledger.Failed, Reason: odd, Attempt: ledger.Attempt{Kind: "invite", StartedAt: start, Message: odd}}))
+	equal(t, "reason", invitation(t, l, inv.ID).Reason, stored)
+	must[int64](t)(l.Accept(t.Context(), ledger.Delivery{Source: odd, ReceivedAt: start, VerifiedBy: odd, Request: "{}", Body: []byte(odd)}))
+	for _, d := range kept(t, l) {
+		equal(t, "body", string(d.Body), odd)
+	}
 }
