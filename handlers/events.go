@@ -178,6 +178,49 @@ func newAttempt(a ledger.Attempt) attempt {
 		Status: a.Status, Outcome: a.Outcome, Message: a.Message}
 }
 
+// aside is a delivery that could not be decided, as the API shows it.
+type aside struct {
+	Delivery   int64      `json:"delivery"`
+	Source     string     `json:"source"`
+	ReceivedAt *time.Time `json:"received_at"`
+	SetAsideAt *time.Time `json:"set_aside_at"`
+	Tries      int        `json:"tries"`
+	Error      string     `json:"error"`
+}
+
+// listDeliveries lists the deliveries that were set aside: they wait for a person, and for a replay.
+func (s *Server) listDeliveries(c echo.Context) error {
+	if err := queryOnly(c, "state", "limit", "cursor"); err != nil {
+		return err
+	}
+	if c.QueryParam("state") != "set_aside" {
+		return invalid(fieldError{Field: "state", Detail: "is none that deliveries are listed by", Mend: "set_aside"})
+	}
+	limit, err := queryNumber(c, "limit", 50, 1, 200)
+	if err != nil {
+		return err
+	}
+	before, err := queryNumber(c, "cursor", 0, 1, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	found, err := s.Ledger.SetAside(c.Request().Context(), before, int(limit))
+	if err != nil {
+		return err
+	}
+	page := struct {
+		Deliveries []aside `json:"deliveries"`
+		NextCursor *string `json:"next_cursor"`
+	}{Deliveries: each(found, func(d ledger.SetAside) aside {
+		return aside{d.Delivery, d.Source, when(d.ReceivedAt), when(d.At), d.Tries, d.Error}
+	})}
+	if len(found) == int(limit) {
+		cursor := strconv.FormatInt(found[len(found)-1].Delivery, 10)
+		page.NextCursor = &cursor
+	}
+	return c.JSON(http.StatusOK, page)
+}
+
 // summary answers how Usher is doing at a glance.
 func (s *Server) summary(c echo.Context) error {
 	found, err := s.Ledger.Summary(c.Request().Context())
@@ -190,20 +233,32 @@ func (s *Server) summary(c echo.Context) error {
 		SetAside      int64                  `json:"set_aside_deliveries"`
 		LookingUp     int64                  `json:"looking_up"`
 		OldestWaiting *time.Time             `json:"oldest_waiting"`
+		Due           due                    `json:"oldest_due"`
 		Sending       sending                `json:"sending"`
 		Warnings      []string               `json:"warnings"`
-	}{found.Invitations, found.Undecided, found.SetAside, found.LookingUp, when(found.OldestWaiting), sending{State: "going on"}, append([]string{}, s.Warnings...)}
+	}{found.Invitations, found.Undecided, found.SetAside, found.LookingUp, when(found.OldestWaiting),
+		due{when(found.Due.Delivery), when(found.Job), when(found.Due.Invitation)}, sending{State: "going on"}, append([]string{}, s.Warnings...)}
 	if p := found.Pace; p.StoppedReason != "" {
 		wire.Sending = sending{State: "stopped", Reason: p.StoppedReason, Since: when(p.StoppedAt), NextTryAt: when(p.NotBefore)}
 	} else if p.NotBefore.After(s.Now()) {
 		wire.Sending = sending{State: "waiting", Reason: "Retool asked us to slow down", NextTryAt: when(p.NotBefore)}
 	}
+	if idle := found.Idle(s.Now()); idle > time.Minute && wire.Sending.State == "going on" {
+		wire.Sending = sending{State: "idle", Reason: "an invitation is due and nobody sends it", Since: when(s.Now().Add(-idle))}
+	}
 	return c.JSON(http.StatusOK, wire)
+}
+
+// due is since when the oldest work of each kind waits that should have been done; null where there is none.
+type due struct {
+	Delivery   *time.Time `json:"delivery"`
+	Job        *time.Time `json:"job"`
+	Invitation *time.Time `json:"invitation"`
 }
 
 // sending is whether invitations go out, and if not, why and until when.
 type sending struct {
-	State     string     `json:"state"` // "going on", "waiting", "stopped"
+	State     string     `json:"state"` // "going on", "waiting", "stopped", "idle"
 	Reason    string     `json:"reason,omitempty"`
 	Since     *time.Time `json:"since,omitempty"`
 	NextTryAt *time.Time `json:"next_try_at,omitempty"`

@@ -37,7 +37,7 @@ func newMetrics(o Options) *metrics {
 	m.registry.MustRegister(m.deliveries, m.rejections, m.duration, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if o.Ledger != nil {
-		m.registry.MustRegister(ledgerCollector{o.Ledger, o.Now})
+		m.registry.MustRegister(ledgerCollector{o.Ledger, o.Now, o.Panics})
 	}
 	return m
 }
@@ -66,6 +66,7 @@ func (m *metrics) rejected(source, rule string) {
 type ledgerCollector struct {
 	ledger *ledger.Ledger
 	now    func() time.Time
+	panics func() int64 // nil: nobody counts
 }
 
 var (
@@ -73,12 +74,15 @@ var (
 	undecidedDesc   = prometheus.NewDesc("usher_undecided_deliveries", "Accepted deliveries that wait for the decide stage.", nil, nil)
 	setAsideDesc    = prometheus.NewDesc("usher_set_aside_deliveries", "Deliveries that could not be decided and wait for a person.", nil, nil)
 	oldestDesc      = prometheus.NewDesc("usher_oldest_waiting_seconds", "Age of the oldest delivery undecided or invitation queued.", nil, nil)
+	dueDesc         = prometheus.NewDesc("usher_oldest_due_seconds", "For how long the oldest work has been due: a delivery to be decided, a job, an invitation's next try.", []string{"of"}, nil)
+	idleDesc        = prometheus.NewDesc("usher_sending_idle_seconds", "For how long the budget has gone unused although an invitation was due.", nil, nil)
+	panicsDesc      = prometheus.NewDesc("usher_panics_total", "Panics that the stages behind the door caught.", nil, nil)
 	stoppedDesc     = prometheus.NewDesc("usher_sending_stopped", "1 while all sending is stopped.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{invitationsDesc, undecidedDesc, setAsideDesc, oldestDesc, stoppedDesc} {
+	for _, d := range []*prometheus.Desc{invitationsDesc, undecidedDesc, setAsideDesc, oldestDesc, dueDesc, idleDesc, panicsDesc, stoppedDesc} {
 		ch <- d
 	}
 }
@@ -100,13 +104,24 @@ func (c ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(undecidedDesc, float64(s.Undecided))
 	gauge(setAsideDesc, float64(s.SetAside))
-	var oldest, stopped float64
-	if !s.OldestWaiting.IsZero() {
-		oldest = c.now().Sub(s.OldestWaiting).Seconds()
+	now := c.now()
+	age := func(since time.Time) float64 {
+		if since.IsZero() {
+			return 0
+		}
+		return max(0, now.Sub(since).Seconds())
 	}
+	for of, since := range map[string]time.Time{"delivery": s.Due.Delivery, "job": s.Job, "invitation": s.Invitation} {
+		gauge(dueDesc, age(since), of)
+	}
+	gauge(idleDesc, max(0, s.Idle(now).Seconds()))
+	if c.panics != nil {
+		ch <- prometheus.MustNewConstMetric(panicsDesc, prometheus.CounterValue, float64(c.panics()))
+	}
+	var stopped float64
 	if s.Pace.StoppedReason != "" {
 		stopped = 1
 	}
-	gauge(oldestDesc, oldest)
+	gauge(oldestDesc, age(s.OldestWaiting))
 	gauge(stoppedDesc, stopped)
 }

@@ -35,7 +35,8 @@ type Options struct {
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Version    string
-	Warnings   []string // of the configuration, for people
+	Warnings   []string     // of the configuration, for people
+	Panics     func() int64 // counts those of the stages, for /metrics; nil: nobody does
 }
 
 // A Server is Usher's HTTP handler.
@@ -80,6 +81,7 @@ func (s *Server) routes() {
 	api.POST("/invitations/retry", s.retryInvitations)
 	api.GET("/events", s.listEvents)
 	api.GET("/events/:id", s.showEvent)
+	api.GET("/deliveries", s.listDeliveries)
 	api.POST("/deliveries/:id/replay", s.replayDelivery)
 	api.GET("/summary", s.summary)
 	api.RouteNotFound("/*", echo.NotFoundHandler)

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -37,13 +36,21 @@ type Verdict struct {
 	Note   string
 }
 
+// Deciders is how many goroutines of one process should decide at once on this store, and how many deliveries each
+// should take.
+func (l *Ledger) Deciders() (goroutines, batch int) { return l.grammar.deciders, l.grammar.decideBatch }
+
 // Decide takes up to limit undecided deliveries, oldest first, and commits in one transaction everything
 // that decide makes of them: events, decisions, invitations, jobs, and that they are decided. It returns how
 // many it took. A delivery for which decide fails keeps the others unharmed: it is tried again, and set aside
 // after three tries.
 func (l *Ledger) Decide(ctx context.Context, limit int, decide func(Delivery) ([]Verdict, error)) (int, error) {
 	n, culprit, err := l.decideBatch(ctx, limit, decide)
-	if culprit == 0 || err == nil || errors.Is(err, ErrUnwritable) || ctx.Err() != nil {
+	failed := func() bool { return err != nil && !errors.Is(err, ErrUnwritable) && ctx.Err() == nil }
+	if failed() && culprit == 0 && n > 1 { // together they cannot be recorded: one alone tells more
+		n, culprit, err = l.decideBatch(ctx, 1, decide)
+	}
+	if !failed() || culprit == 0 {
 		return n, err
 	}
 	// Everything was rolled back. Blame the one delivery; the next call goes on without it.
@@ -51,6 +58,7 @@ func (l *Ledger) Decide(ctx context.Context, limit int, decide func(Delivery) ([
 	return 1, l.blame(ctx, culprit, err)
 }
 
+// decideBatch decides a batch; culprit is the one delivery that failed it, if it is known.
 func (l *Ledger) decideBatch(ctx context.Context, limit int, decide func(Delivery) ([]Verdict, error)) (n int, culprit int64, err error) {
 	err = l.change(ctx, func(t *tx) error {
 		n, culprit = 0, 0 // of a run that collided
@@ -62,36 +70,49 @@ func (l *Ledger) decideBatch(ctx context.Context, limit int, decide func(Deliver
 			return err
 		}
 		n = len(batch)
+		var all []*statement
 		for _, d := range batch {
-			if err := t.decideOne(d, decide); err != nil {
+			verdicts, err := decide(d)
+			if err != nil {
 				culprit = d.ID
-				return err
+				return fmt.Errorf("decide delivery %d: %w", d.ID, err)
+			}
+			p := newPass(d.ID)
+			for _, v := range verdicts {
+				all = append(all, &statement{pass: p, verdict: v})
 			}
 		}
-		return nil
+		if n == 1 {
+			culprit = batch[0].ID
+		}
+		if err := t.recordAll(all); err != nil {
+			return fmt.Errorf("record events: %w", err)
+		}
+		return t.decided(batch)
 	})
 	return n, culprit, err
 }
 
-func (t *tx) decideOne(d Delivery, decide func(Delivery) ([]Verdict, error)) error {
-	verdicts, err := decide(d)
-	if err != nil {
-		return fmt.Errorf("decide delivery %d: %w", d.ID, err)
+func (t *tx) decided(batch []Delivery) error {
+	values := make([]any, len(batch))
+	for i, d := range batch {
+		values[i] = d.ID
 	}
-	pass := newPass(d.ID)
-	for _, v := range verdicts {
-		if _, err := t.record(pass, v); err != nil {
-			return fmt.Errorf("record event of delivery %d: %w", d.ID, err)
-		}
-	}
-	_, err = t.exec(`delete from undecided where delivery_id = $1`, d.ID)
-	return err
+	return t.inGroups(`delete from undecided where delivery_id in (`, 1, values, `)`, nil)
 }
 
+// undecided reads the deliveries that wait, oldest first. Those that failed before come when there are no others.
 func (t *tx) undecided(limit int) ([]Delivery, error) {
+	batch, err := t.undecidedWhere(`u.tries = 0 and u.set_aside_at is null order by u.delivery_id`, limit)
+	if err != nil || len(batch) > 0 {
+		return batch, err
+	}
+	return t.undecidedWhere(`u.tries > 0 and u.set_aside_at is null order by u.tries, u.delivery_id`, limit)
+}
+
+func (t *tx) undecidedWhere(where string, limit int) ([]Delivery, error) {
 	rows, err := t.QueryContext(t.ctx, `select d.id, d.source, d.received_at, d.verified_by, d.request, d.body
-		from undecided u join deliveries d on d.id = u.delivery_id
-		where u.set_aside_at is null order by u.tries, u.delivery_id limit $1`+t.skipLocked, limit)
+		from undecided u join deliveries d on d.id = u.delivery_id where `+where+` limit $1`+t.skipLocked, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read undecided deliveries: %w", err)
 	}
@@ -163,6 +184,11 @@ func (t *tx) record(p *pass, v Verdict) (invitation int64, err error) {
 	if known != nil {
 		return t.cameAgain(p, known, v)
 	}
+	return t.first(event, v)
+}
+
+// first makes the first decision of an event, or asks for its address.
+func (t *tx) first(event int64, v Verdict) (invitation int64, err error) {
 	if v.LookUp {
 		t.lookUp(event, 0, v)
 		return 0, nil
@@ -192,21 +218,16 @@ func (t *tx) decisions(event int64) (n int64, err error) {
 }
 
 func (t *tx) decision(event int64, v Verdict) (invitation int64, err error) {
-	d := v.Decision
 	switch {
-	case d.Outcome != access.Skip:
+	case v.Decision.Outcome != access.Skip:
 		invitation, err = t.promise(v)
 	case v.Accepted:
-		invitation, err = t.cameIn(d.Address)
+		invitation, err = t.cameIn(v.Decision.Address)
 	}
 	if err != nil {
 		return 0, err
 	}
-	_, err = t.exec(`insert into decisions (event_id, decided_at, outcome, reason, sentence, rule, email, invitation_id)
-		values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		event, millis(t.now), string(d.Outcome), string(d.Reason), d.Sentence, sql.NullInt64{Int64: int64(d.Rule), Valid: d.Rule >= 0},
-		d.Address.Full(), sql.NullInt64{Int64: invitation, Valid: invitation != 0})
-	return invitation, err
+	return invitation, t.insertDecisions([]*statement{{verdict: v, event: event, invitation: invitation}})
 }
 
 // resend notes that a known event came again. The sender's resend of an event whose invitation failed puts

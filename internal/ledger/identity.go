@@ -87,11 +87,15 @@ func (t *tx) holdIdentity(v Verdict) error {
 
 // insertEvent records an event, unless it is known by one of its identities.
 func (t *tx) insertEvent(delivery int64, v Verdict, eventID string, reuses int64) (id int64, isNew bool, err error) {
+	return t.id(`insert into events (`+newEventColumns+`) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict do nothing returning id`,
+		t.eventValues(delivery, v, eventID, reuses)...)
+}
+
+const newEventColumns = `delivery_id, source, event_id, type, occurred_at, recorded_at, details, fingerprint, body_key, reuses_id_of`
+
+func (t *tx) eventValues(delivery int64, v Verdict, eventID string, reuses int64) []any {
 	e := v.Event
-	return t.id(`insert into events (delivery_id, source, event_id, type, occurred_at, recorded_at, details, fingerprint, body_key, reuses_id_of)
-		select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 where not exists (select 1 from events where source = $2 and body_key = $9)
-		on conflict do nothing returning id`,
-		orNoID(delivery), e.Source, eventID, e.Type, orNull(v.OccurredAt), millis(t.now), asJSON(e), v.Fingerprint, orNoText(v.BodyKey), orNoID(reuses))
+	return []any{orNoID(delivery), e.Source, eventID, e.Type, orNull(v.OccurredAt), millis(t.now), asJSON(e), v.Fingerprint, orNoText(v.BodyKey), orNoID(reuses)}
 }
 
 // insertTwin records an event whose identity the sender has used for another one. The name it gets is only

@@ -101,22 +101,9 @@ func (t *tx) invitation(id int64) (Invitation, error) {
 // promise makes the invitation of a verdict, or adds the verdict's groups and attributes to the one that
 // its address has already.
 func (t *tx) promise(v Verdict) (int64, error) {
-	d, state, reason := v.Decision, Queued, ""
-	if d.Outcome == access.Hold {
-		state, reason = Held, d.Sentence
-	}
-	id, isNew, err := t.id(`insert into invitations (email, state, reason, groups, attributes, note, source, run, created_at, updated_at)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) on conflict (email) do nothing returning id`,
-		d.Address.Full(), string(state), reason, asJSON(orEmpty(d.Groups)), asJSON(orEmptyMap(d.Attributes)), v.Note, v.Event.Source,
-		1, millis(t.now))
-	if err != nil {
-		return 0, err
-	}
-	if isNew {
-		if state == Queued {
-			t.enqueue(InviteJob{Invitation: id, Run: 1})
-		}
-		return id, nil
+	one := &statement{verdict: v}
+	if err := t.insertInvitations([]*statement{one}); err != nil || one.invitation != 0 {
+		return one.invitation, err
 	}
 	return t.addTo(v)
 }

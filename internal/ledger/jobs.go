@@ -18,8 +18,9 @@ const (
 )
 
 // maxJobTries is how often River hands out a job whose work ended in an error or a panic, which is a fault
-// of ours or of the ledger: the schedule of attempts towards Retool is the invitation's own, by snoozing.
-const maxJobTries = 50
+// of ours: the schedule of attempts towards Retool is the invitation's own, by snoozing, and a ledger that
+// cannot be written is waited for.
+const maxJobTries = 10
 
 // An InviteJob sends one invitation. Run must be the invitation's: a job of an older run does nothing.
 type InviteJob struct {

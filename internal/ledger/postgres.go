@@ -128,10 +128,16 @@ func (p postgres) alone(ctx context.Context, db *sql.DB, f func() error) (err er
 
 func (p postgres) grammar() grammar {
 	return grammar{
+		groups:   []int{128, 16, 4, 1}, // each statement asks the server
+		deciders: 2, decideBatch: 256,  // one reads while the server writes for the other
 		many:       `select pg_advisory_xact_lock_shared(7205759403792794)`,
 		manyAlone:  `select pg_advisory_xact_lock(7205759403792794)`,
 		lockRow:    ` for no key update`, // attempts and decisions may still refer to the row meanwhile
 		skipLocked: ` for update of u skip locked`,
+		takeBack: `update river_job set state = 'available', scheduled_at = now()
+			where state = 'running' and queue = $1 and attempted_at < now() - make_interval(secs => $2)`,
+		oldestJob:    oldestJob(`(extract(epoch from min(scheduled_at)) * 1000)::bigint`),
+		invitationOf: `(args ->> 'invitation')::bigint`,
 		lookUpsWaiting: `select count(distinct e.value ->> 'event') from river_job j,
 			jsonb_array_elements(case jsonb_typeof(j.args -> 'events') when 'array' then j.args -> 'events' else jsonb_build_array(j.args) end) e (value)
 			where j.kind = $1 and j.finalized_at is null and coalesce((e.value ->> 'decided')::bigint, 0) >=

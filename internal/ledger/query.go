@@ -250,7 +250,7 @@ type Summary struct {
 	OldestWaiting time.Time // of the deliveries undecided and the invitations queued; zero when nothing waits
 	SetAside      int64     // deliveries that could not be decided, for a person to look at
 	LookingUp     int64     // events whose address is still being asked for
-	Pace          Pace
+	Due
 }
 
 // Summary counts what there is.
@@ -271,16 +271,22 @@ func (l *Ledger) Summary(ctx context.Context) (s Summary, err error) {
 		(select count(*) from undecided where set_aside_at is null),
 		(select count(*) from undecided where set_aside_at is not null),
 		(`+l.grammar.lookUpsWaiting+`),
-		(select min(at) from (
-			select min(d.received_at) as at from undecided u join deliveries d on d.id = u.delivery_id where u.set_aside_at is null
-			union all select min(created_at) from invitations where state = 'queued') waiting)`,
+		(select created_at from invitations where state = 'queued' order by id limit 1)`,
 		LookUpJob{}.Kind()).Scan(&s.Undecided, &s.SetAside, &s.LookingUp, &oldest)
 	if err != nil {
 		return s, fmt.Errorf("count what waits: %w", err)
 	}
-	s.OldestWaiting = moment(oldest)
-	s.Pace, err = scanPace(l.read.QueryRowContext(ctx, `select next_at, not_before, stopped_reason, stopped_at, worked_at from pace where id = 1`))
+	s.Due, err = l.Due(ctx)
+	s.OldestWaiting = earlier(moment(oldest), s.Due.Delivery)
 	return s, err
+}
+
+// earlier is the earlier of two moments, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 type stateCount struct {

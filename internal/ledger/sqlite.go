@@ -45,8 +45,16 @@ type grammar struct {
 	// runs again begins with manyAlone, which keeps all others off: else they could go on colliding for ever.
 	many, manyAlone string
 
+	// groups are how many rows go into one statement, largest first and down to 1, so that only few statements differ.
+	groups []int
+	// deciders is how many of one process decide at once, each decideBatch deliveries in a transaction.
+	deciders, decideBatch int
+
 	lockRow        string // ends a select of one row that its transaction will change
 	skipLocked     string // ends a select of undecided rows, called u, that no other instance has in hand
+	takeBack       string // hands out again the running jobs of queue $1 that began more than $2 seconds ago; empty where a start does
+	oldestJob      string // the moment of the oldest job that is due
+	invitationOf   string // the invitation of an InviteJob
 	lookUpsWaiting string // counts the events whose address is being asked for; $1 is the kind of the jobs
 }
 
@@ -76,6 +84,7 @@ func (s sqlite) String() string { return "sqlite://" + s.path }
 // open makes the writing connection and the reading pool. Pragmas stand in the DSN because one sent by
 // Exec reaches a single pooled connection. synchronous=FULL: with NORMAL a power failure can take back an
 // acknowledged commit. https://www.sqlite.org/pragma.html#pragma_synchronous
+// A page of 8 KiB holds two bodies of 3 KB, one of 4 KiB only one; a ledger that exists keeps its size.
 func (s sqlite) open(context.Context) (write, read *sql.DB, err error) {
 	abs, err := filepath.Abs(s.path)
 	if err != nil {
@@ -83,7 +92,7 @@ func (s sqlite) open(context.Context) (write, read *sql.DB, err error) {
 	}
 	private(abs)
 	// tend copies the log back; should it not keep up, the writer does at 128 MiB.
-	if write, err = sql.Open("sqlite", s.dsn(abs, "wal_autocheckpoint(32000)", "journal_size_limit(67108864)", "cache_size(-8000)")); err != nil {
+	if write, err = sql.Open("sqlite", s.dsn(abs, "wal_autocheckpoint(16000)", "journal_size_limit(67108864)", "cache_size(-8000)")); err != nil {
 		return nil, nil, err
 	}
 	write.SetMaxOpenConns(1)
@@ -96,16 +105,16 @@ func (s sqlite) open(context.Context) (write, read *sql.DB, err error) {
 
 func (s sqlite) dsn(path string, pragmas ...string) string {
 	query := url.Values{"_txlock": {"immediate"}, "_dqs": {"0"}, "_pragma": append([]string{
-		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "temp_store(MEMORY)",
+		"page_size(8192)", "busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "temp_store(MEMORY)",
 	}, pragmas...)}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String()
 }
 
 const (
-	// tendEvery is how often the log is copied back, and tendAt the pages (of 4 KiB) from which the writer
-	// finishes the copy, so that the log begins anew instead of growing.
-	tendEvery = 100 * time.Millisecond
-	tendAt    = 4000
+	// tendEvery is how often the log is copied back, and tendAt the pages from which the writer finishes the copy, so
+	// that the log begins anew instead of growing. Little and often: a large copy's flush holds up the commits' own.
+	tendEvery = 25 * time.Millisecond
+	tendAt    = 500
 )
 
 // tend copies the write-ahead log back into the database until ctx ends. A connection of its own does most
@@ -175,11 +184,25 @@ func (s sqlite) takeOver(ctx context.Context, tx *sql.Tx) error {
 func (s sqlite) grammar() grammar {
 	return grammar{
 		prepares: true,
+		groups:   []int{16, 4, 1},    // longer statements take longer to prepare than they save
+		deciders: 1, decideBatch: 48, // acceptances wait for the one writer meanwhile: for some 10 ms
+		oldestJob:    oldestJob(`cast(unixepoch(min(scheduled_at), 'subsec') * 1000 as integer)`),
+		invitationOf: `json_extract(args, '$.invitation')`,
 		lookUpsWaiting: `select count(distinct json_extract(e.value, '$.event')) from river_job j,
 			json_each(case when json_type(j.args, '$.events') is null then json_array(json(j.args)) else json_extract(j.args, '$.events') end) e
 			where j.kind = $1 and j.finalized_at is null and coalesce(json_extract(e.value, '$.decided'), 0) >=
 				(select count(*) from decisions d where d.event_id = json_extract(e.value, '$.event'))`,
 	}
+}
+
+// oldestJob asks River's index for the oldest due job of each queue and priority. What was due and is not yet
+// available, River makes so within seconds.
+func oldestJob(millis string) string {
+	var each []string
+	for _, of := range []string{`queue = '` + QueueRetool + `' and priority = 1`, `queue = '` + QueueRetool + `' and priority = 2`, `queue = '` + QueueLookUp + `' and priority = 1`} {
+		each = append(each, `select `+millis+` as at from river_job where state = 'available' and `+of)
+	}
+	return `select min(at) from (` + strings.Join(each, ` union all `) + `) oldest`
 }
 
 // together is how many rows the statement for many inserts at once: each call costs as much as a row.

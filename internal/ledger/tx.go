@@ -102,6 +102,19 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
+// rows runs a query that yields any number of rows.
+func (t *tx) rows(query string, args ...any) (*sql.Rows, error) {
+	args = storables(args)
+	if !t.prepares {
+		return t.QueryContext(t.ctx, query, args...)
+	}
+	s, err := t.stmt(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(t.ctx, args...)
+}
+
 // row runs a query that yields one row.
 func (t *tx) row(query string, args ...any) scanner {
 	args = storables(args)

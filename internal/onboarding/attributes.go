@@ -20,10 +20,20 @@ type attributesWorker struct {
 	ob *Onboarding
 }
 
-// Work tells Retool the attributes that events added after the invitation was sent. Each is a call of its
-// own; setting one twice does no harm.
+// Work tells Retool what is late.
 func (w *attributesWorker) Work(ctx context.Context, job *river.Job[ledger.AttributesJob]) error {
-	inv, err := w.ob.Ledger.Invitation(ctx, job.Args.Invitation)
+	return w.ob.guard(job.JobRow, func() error { return w.ob.tellAttributes(ctx, job.Args) }, nil)
+}
+
+// NextRetry is after a fault of ours.
+func (w *attributesWorker) NextRetry(job *river.Job[ledger.AttributesJob]) time.Time {
+	return afterFault(job.Attempt)
+}
+
+// tellAttributes tells Retool the attributes that events added after the invitation was sent. Each is a call of its
+// own; setting one twice does no harm.
+func (ob *Onboarding) tellAttributes(ctx context.Context, job ledger.AttributesJob) error {
+	inv, err := ob.Ledger.Invitation(ctx, job.Invitation)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return nil
 	}
@@ -33,14 +43,14 @@ func (w *attributesWorker) Work(ctx context.Context, job *river.Job[ledger.Attri
 	if inv.State != ledger.Sent || inv.RetoolID == 0 {
 		return nil
 	}
-	attempts, err := w.ob.Ledger.Attempts(ctx, inv.ID)
+	attempts, err := ob.Ledger.Attempts(ctx, inv.ID)
 	if err != nil {
 		return err
 	}
 	late, try := inv.LateAttributes(), failedInARow(attempts, "attributes")+1
 	until := time.Now().Add(holdFor)
 	for _, name := range slices.Sorted(maps.Keys(late)) {
-		if err := w.ob.tellAttribute(ctx, until, inv, name, late[name], try); err != nil {
+		if err := ob.tellAttribute(ctx, until, inv, name, late[name], try); err != nil {
 			return err
 		}
 	}

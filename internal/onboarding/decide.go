@@ -15,8 +15,6 @@ import (
 )
 
 const (
-	// decideBatch is how many deliveries share one transaction of the decide stage.
-	decideBatch = 100
 	// sweepEvery is how often the stage looks for what no acceptance announced, such as what a crash left.
 	sweepEvery = 2 * time.Second
 	// yieldFor is how long the stage lets a burst of acceptances go first.
@@ -41,10 +39,11 @@ func (ob *Onboarding) decideUntil(ctx context.Context) {
 // decideAll decides everything that waits. It lets acceptances go first for a while; once its patience is
 // over, it goes on beside them until it has caught up.
 func (ob *Onboarding) decideAll(ctx context.Context) {
+	_, batch := ob.Ledger.Deciders()
 	patience := time.Now().Add(yieldFor)
 	for ctx.Err() == nil {
 		ob.yield(ctx, patience)
-		n, err := ob.Ledger.Decide(ctx, decideBatch, ob.decide)
+		n, err := ob.Ledger.Decide(ctx, batch, ob.decide)
 		if ctx.Err() != nil {
 			return
 		}
@@ -79,7 +78,7 @@ func (ob *Onboarding) logLedger(err error) {
 func (ob *Onboarding) decide(d ledger.Delivery) (verdicts []ledger.Verdict, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = panicError(p)
+			err = ob.caught(p)
 		}
 	}()
 	source := ob.Sources[d.Source]

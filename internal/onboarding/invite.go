@@ -16,7 +16,7 @@ import (
 
 const (
 	// holdFor is how long a worker waits in place for send slots; for longer it hands its job back.
-	holdFor = 15 * time.Second
+	holdFor = 5 * time.Second
 	// rateLimitWait is how long everyone waits after a 429 that does not say how long.
 	rateLimitWait = time.Minute
 	// probeWait is when an invitation that met a stop is looked at again.
@@ -25,7 +25,7 @@ const (
 	// may have lifted the stop.
 	stoppedRecheck = 5 * time.Second
 	// settleFor bounds the recording of an attempt, which goes on when its job is cancelled.
-	settleFor = 10 * time.Second
+	settleFor = 5 * time.Second
 )
 
 type inviteWorker struct {
@@ -34,7 +34,14 @@ type inviteWorker struct {
 }
 
 func (w *inviteWorker) Work(ctx context.Context, job *river.Job[ledger.InviteJob]) error {
-	return w.ob.invite(ctx, job.Args)
+	return w.ob.guard(job.JobRow, func() error { return w.ob.invite(ctx, job.Args) }, func(fault error) error {
+		return w.ob.Ledger.GiveUp(ctx, job.Args, fault)
+	})
+}
+
+// NextRetry is after a fault of ours.
+func (w *inviteWorker) NextRetry(job *river.Job[ledger.InviteJob]) time.Time {
+	return afterFault(job.Attempt)
 }
 
 // invite makes the next attempt of an invitation, under the shared pace. After an attempt whose outcome
@@ -120,7 +127,7 @@ func (ob *Onboarding) attempt(ctx context.Context, inv ledger.Invitation) (s led
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
-			s = ob.later(inv, &retoolclient.Error{Kind: retoolclient.Later, Message: panicError(p).Error(), Ambiguous: true})
+			s = ob.later(inv, &retoolclient.Error{Kind: retoolclient.Later, Message: ob.caught(p).Error(), Ambiguous: true})
 			s.Attempt.Kind = "invite"
 		}
 		s.Attempt.StartedAt, s.Attempt.Duration = start, time.Since(start)

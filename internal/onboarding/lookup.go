@@ -50,7 +50,7 @@ const ReasonLookUpFailed access.Reason = "look_up_failed"
 
 const (
 	// turnFor bounds the calls of one turn of a job: after it, other jobs have theirs.
-	turnFor = 30 * time.Second
+	turnFor = 20 * time.Second
 	// paceHoldFor is how long a look-up waits in place for its provider's pace; for longer it hands its job back.
 	paceHoldFor = 2 * time.Second
 )
@@ -63,18 +63,28 @@ type lookUpWorker struct {
 // Timeout lets a turn end by itself.
 func (w *lookUpWorker) Timeout(*river.Job[ledger.LookUpJob]) time.Duration { return lookUpTimeout }
 
-// Work asks for the addresses of a job's events that still wait for one, and decides what it learns.
+// Work asks for the addresses of a job's events.
 func (w *lookUpWorker) Work(ctx context.Context, job *river.Job[ledger.LookUpJob]) error {
-	waiting, err := w.ob.waiting(ctx, job.Args.Events)
+	return w.ob.guard(job.JobRow, func() error { return w.ob.askFor(ctx, job.Args) }, nil)
+}
+
+// NextRetry is after a fault of ours.
+func (w *lookUpWorker) NextRetry(job *river.Job[ledger.LookUpJob]) time.Time {
+	return afterFault(job.Attempt)
+}
+
+// askFor asks for the addresses of a job's events that still wait for one, and decides what it learns.
+func (ob *Onboarding) askFor(ctx context.Context, job ledger.LookUpJob) error {
+	waiting, err := ob.waiting(ctx, job.Events)
 	if err != nil || len(waiting) == 0 {
 		return err
 	}
-	source := cmp.Or(job.Args.Source, waiting[0].details.Source)
-	lookUp := w.ob.LookUps[source]
+	source := cmp.Or(job.Source, waiting[0].details.Source)
+	lookUp := ob.LookUps[source]
 	if lookUp == nil {
-		return w.ob.abandon(ctx, waiting)
+		return ob.abandon(ctx, waiting)
 	}
-	t := &turn{Onboarding: w.ob, source: source, lookUp: lookUp, pace: w.ob.pacers[source], began: time.Now()}
+	t := &turn{Onboarding: ob, source: source, lookUp: lookUp, pace: ob.pacers[source], began: time.Now()}
 	return t.run(ctx, waiting)
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -27,8 +28,8 @@ type Options struct {
 	Sources map[string]*webhook.Source
 	Retool  *retoolclient.Client
 	LookUps map[string]LookUp // by source name
-	// RequestsPerMinute is the budget of calls to Retool that all instances share. Retool's own client
-	// paces itself at 45.
+	// RequestsPerMinute is the budget of calls to Retool that all instances share; 0 is no budget. Retool's own
+	// client paces itself at 45.
 	RequestsPerMinute int
 	// MaxTries is after how many counted attempts an invitation is given up.
 	MaxTries int
@@ -49,6 +50,8 @@ type Onboarding struct {
 	jobs     *river.Client[*sql.Tx]
 	stopping chan struct{} // closed when workers should hand back what merely waits
 	ledgerUp edge
+	idle     edge
+	panics   atomic.Int64
 }
 
 const (
@@ -56,8 +59,10 @@ const (
 	// besides is how long a job that calls Retool may last beyond that call: it waits for its slot (holdFor), and a
 	// quick retry takes a moment.
 	besides = holdFor + 5*time.Second
-	// lookUpTimeout bounds one job's calls to a sender.
-	lookUpTimeout = 2 * time.Minute
+	// lookUpTimeout bounds one job's calls to a sender: a turn (turnFor), and the call it ends with.
+	lookUpTimeout = 45 * time.Second
+	// beyond is how much longer than it may a job is thought to run, until its process counts as dead: clocks differ.
+	beyond = 3 * time.Second
 	// pollEvery is how often River asks for due jobs. Its notifications would write to the ledger for each job.
 	pollEvery = 200 * time.Millisecond
 	// softStop is how long a stop waits for the invite in hand before it is released.
@@ -66,15 +71,18 @@ const (
 
 // CallLimit is for the ledger: after it, a call that may last for timeout is surely over and settled, or its
 // process is dead.
-func CallLimit(timeout time.Duration) time.Duration {
-	return cmp.Or(timeout, defaultCallTimeout) + besides + settleFor + 15*time.Second
+func CallLimit(timeout time.Duration) time.Duration { return jobTimeout(timeout) + settleFor + beyond }
+
+// jobTimeout is how long a job may last whose call to Retool may last for timeout.
+func jobTimeout(timeout time.Duration) time.Duration {
+	return cmp.Or(timeout, defaultCallTimeout) + besides
 }
 
 // New prepares the stages; nothing runs yet.
 func New(o Options) (*Onboarding, error) {
 	ob := &Onboarding{
 		Options:  o,
-		interval: time.Minute / time.Duration(o.RequestsPerMinute),
+		interval: interval(o.RequestsPerMinute),
 		schedule: schedule{first: o.FirstWait, cap: 6 * time.Hour},
 		pacers:   map[string]*pacer{},
 		stopping: make(chan struct{}),
@@ -86,16 +94,15 @@ func New(o Options) (*Onboarding, error) {
 	river.AddWorker(workers, &inviteWorker{ob: ob})
 	river.AddWorker(workers, &attributesWorker{ob: ob})
 	river.AddWorker(workers, &lookUpWorker{ob: ob})
-	jobTimeout := cmp.Or(o.CallTimeout, defaultCallTimeout) + besides
 	var err error
 	ob.jobs, err = river.NewClient(o.Ledger.Driver(), &river.Config{
 		Queues: map[string]river.QueueConfig{
-			ledger.QueueRetool: {MaxWorkers: max(4, min(64, o.RequestsPerMinute/50))},
+			ledger.QueueRetool: {MaxWorkers: workersFor(o.RequestsPerMinute)},
 			ledger.QueueLookUp: {MaxWorkers: 4},
 		},
 		Workers:              workers,
-		JobTimeout:           jobTimeout,
-		RescueStuckJobsAfter: jobTimeout + settleFor,
+		JobTimeout:           jobTimeout(o.CallTimeout),
+		RescueStuckJobsAfter: CallLimit(o.CallTimeout),
 		FetchPollInterval:    pollEvery,
 		PollOnly:             true,
 		SoftStopTimeout:      softStop,
@@ -105,6 +112,23 @@ func New(o Options) (*Onboarding, error) {
 		return nil, fmt.Errorf("prepare the job queue: %w", err)
 	}
 	return ob, nil
+}
+
+// interval is the time from one call to the next.
+func interval(perMinute int) time.Duration {
+	if perMinute == 0 {
+		return 0
+	}
+	return time.Minute / time.Duration(perMinute)
+}
+
+// workersFor is how many jobs are worked at once: enough that slow answers do not waste the budget.
+func workersFor(perMinute int) int {
+	const most = 64
+	if perMinute == 0 {
+		return most
+	}
+	return max(4, min(most, perMinute/50))
 }
 
 // Run works until ctx ends, then stops gracefully: the invite in hand finishes, or is released after a few
@@ -118,14 +142,17 @@ func (ob *Onboarding) Run(ctx context.Context) error {
 	if err := ob.jobs.Start(work); err != nil {
 		return fmt.Errorf("start the job queue: %w", err)
 	}
-	var decide sync.WaitGroup
-	decide.Go(func() { ob.decideUntil(ctx) })
+	var stages sync.WaitGroup
+	for deciders, _ := ob.Ledger.Deciders(); deciders > 0; deciders-- {
+		stages.Go(func() { ob.decideUntil(ctx) })
+	}
+	stages.Go(func() { ob.watch(ctx) })
 	<-ctx.Done()
 	close(ob.stopping)
 	stop, cancel := context.WithTimeout(work, softStop+2*time.Second)
 	defer cancel()
 	err := ob.jobs.Stop(stop)
-	decide.Wait()
+	stages.Wait()
 	return err
 }
 

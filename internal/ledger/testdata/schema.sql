@@ -90,6 +90,8 @@ CREATE TABLE invitations (
 
 CREATE INDEX invitations_by_state on invitations (state, id);
 
+CREATE INDEX invitations_due on invitations (coalesce(next_try_at, updated_at)) where state = 'queued';
+
 CREATE TABLE pace (
   id             integer primary key check (id = 1),
   next_at        integer not null default 0, -- no slot before this: the budget
@@ -114,6 +116,8 @@ CREATE TABLE undecided (
   set_aside_at integer, -- a poison delivery, alone, after its tries
   error        text    not null default ''
 );
+
+CREATE INDEX undecided_tried on undecided (tries, delivery_id) where tries > 0 and set_aside_at is null;
 
 CREATE TABLE usher_schema (
 		id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,0 +1,10 @@
+-- +goose Up
+-- What failed once waits behind the rest, and is found without reading the rest.
+create index undecided_tried on undecided (tries, delivery_id) where tries > 0 and set_aside_at is null;
+
+-- What is due, oldest first, however many invitations there are.
+create index invitations_due on invitations (coalesce(next_try_at, updated_at)) where state = 'queued';
+
+-- +goose Down
+drop index invitations_due;
+drop index undecided_tried;
