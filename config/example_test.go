@@ -25,6 +25,6 @@ sources:
 	fmt.Println(problems)
 	// Output:
 	// usher.yaml:4: retool.token: refers to RETOOL_API_TOKEN, which is not set; set RETOOL_API_TOKEN or RETOOL_API_TOKEN_FILE
-	// usher.yaml:5: retool.requests_per_minute: is text, wants a whole number from 1 to 6000
+	// usher.yaml:5: retool.requests_per_minute: is text, wants a whole number from 0 to 6000
 	// usher.yaml:9: sources.stripe.secret: is not a known key; did you mean secrets? known here: accepted, allow_legacy, allow_unsigned, api_key, api_url, attributes, body_field, customer, each, email, event_id, events, handshake, ignore, livemode, look_up, max_body, name, no_payment_required, occurred_at, preset, public_url, require_livemode, secrets, type, verify, when
 }

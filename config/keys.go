@@ -114,8 +114,8 @@ var configKeys = []key[Config]{
 		read: to(func(c *Config) *string { return &c.Retool.API }, choice("auto", "v2", "bulk")),
 	}, {
 		path: "retool.requests_per_minute", def: "45",
-		doc:  "Pace of the calls to Retool, 1 to 6000: Retool's limit is the organisation's.",
-		read: to(func(c *Config) *int { return &c.Retool.RequestsPerMinute }, whole(1, 6000)),
+		doc:  "Pace of the calls to Retool, 1 to 6000: Retool's limit is the organisation's. 0 is no pace, for a sandbox.",
+		read: to(func(c *Config) *int { return &c.Retool.RequestsPerMinute }, whole(0, 6000)),
 	}, {
 		path: "retool.timeout", def: "30s",
 		doc:  "Time that one call to Retool may take.",
