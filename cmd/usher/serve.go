@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -48,46 +50,97 @@ USHER_ADMIN_TOKEN, USHER_INTERNAL_DOMAINS, DATABASE_URL, PORT.`,
 	}
 }
 
-// serve runs everything until ctx ends. It owns the listener.
+// serve runs everything until ctx ends. It owns the listener, and answers from the first moment: a ledger that cannot
+// be used yet is waited for.
 func (p *parts) serve(ctx context.Context, listener net.Listener) (err error) {
 	start := time.Now()
 	defer listener.Close()
-	book, err := ledger.Open(ctx, p.config.Database.Reveal(), ledger.Options{Logger: p.log, CallLimit: onboarding.CallLimit(p.config.Retool.Timeout)})
-	if err != nil {
-		return err
+	useRoom()
+	var ends []func() error // once no request and no stage is under way
+	defer func() {
+		for _, end := range slices.Backward(ends) {
+			err = errors.Join(err, end())
+		}
+		p.log.Info("usher has stopped")
+	}()
+	group, ctx := errgroup.WithContext(ctx)
+	door := &handlers.Door{Why: "starting: the ledger cannot be used yet", RetryAfter: mostOpenWait}
+	group.Go(func() error { return p.serveHTTP(ctx, listener, door) })
+	group.Go(func() error {
+		book, err := p.openLedger(ctx)
+		if err != nil {
+			return err
+		}
+		ends = append(ends, book.Close)
+		release, err := book.TakeOver(ctx)
+		if err != nil {
+			return err
+		}
+		ends = append(ends, release)
+		stages, err := p.behind(door, book)
+		if err != nil {
+			return err
+		}
+		p.log.Info("usher is ready", "version", version(), "listen", listener.Addr().String(), "in", time.Since(start))
+		for _, name := range slices.Sorted(maps.Keys(p.sources)) {
+			p.log.Info("a source is ready", "source", name, "preset", dash(p.config.Sources[name].Preset), "address", p.address(name, listener.Addr().String()))
+		}
+		return stages.Run(ctx)
+	})
+	return group.Wait()
+}
+
+const (
+	firstOpenWait = time.Second
+	mostOpenWait  = 15 * time.Second
+)
+
+// openLedger opens the ledger, and waits for one that cannot be reached or written yet.
+func (p *parts) openLedger(ctx context.Context) (*ledger.Ledger, error) {
+	for wait := firstOpenWait; ; wait = min(2*wait, mostOpenWait) {
+		book, err := ledger.Open(ctx, p.config.Database.Reveal(), ledger.Options{Logger: p.log, CallLimit: onboarding.CallLimit(p.config.Retool.Timeout)})
+		if !errors.Is(err, ledger.ErrUnreachable) && !errors.Is(err, ledger.ErrUnwritable) {
+			return book, err
+		}
+		p.log.Error("the ledger cannot be used yet; webhooks are answered 503 meanwhile, and their senders try again", "error", err, "next_try_in", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	defer func() { err = errors.Join(err, book.Close()) }()
-	release, err := book.TakeOver(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, release()) }()
+}
+
+// behind puts the handlers behind the door, and returns the stages, which the caller runs.
+func (p *parts) behind(door *handlers.Door, book *ledger.Ledger) (*onboarding.Onboarding, error) {
 	stages, err := onboarding.New(onboarding.Options{
 		Ledger: book, Policy: p.policy, Sources: p.sources, Retool: p.retool, LookUps: p.lookUps,
 		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait,
 		CallTimeout: p.config.Retool.Timeout, Logger: p.log,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	server := handlers.New(handlers.Options{
+	door.Open(handlers.New(handlers.Options{
 		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
-		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Warnings: p.warnings().Lines(),
-	})
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return stages.Run(ctx) })
-	group.Go(func() error { return p.serveHTTP(ctx, listener, server) })
-	p.log.Info("usher is ready", "version", version(), "listen", listener.Addr().String(), "in", time.Since(start))
-	for _, name := range slices.Sorted(maps.Keys(p.sources)) {
-		p.log.Info("a source is ready", "source", name, "preset", dash(p.config.Sources[name].Preset), "address", p.address(name, listener.Addr().String()))
+		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Warnings: p.warnings().Lines(), Panics: stages.Panics,
+	}))
+	return stages, nil
+}
+
+// useRoom lets garbage gather while there is room: little lives for longer than a request, so that Go's own setting
+// collects many times a second under load. GOGC and GOMEMLIMIT are the operator's, if set.
+func useRoom() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
 	}
-	err = group.Wait()
-	p.log.Info("usher has stopped")
-	return err
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(128 << 20)
+	}
 }
 
 // serveHTTP serves until ctx ends, then takes no more requests and lets those in hand finish.
-func (p *parts) serveHTTP(ctx context.Context, listener net.Listener, handler *handlers.Server) error {
+func (p *parts) serveHTTP(ctx context.Context, listener net.Listener, handler *handlers.Door) error {
 	server := handlers.HTTPServer(handler, p.log)
 	stopped := make(chan error, 1)
 	context.AfterFunc(ctx, func() {
