@@ -23,6 +23,7 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivertype"
 )
 
 // The errors a caller can act on; handlers has the one table from these to HTTP.
@@ -53,6 +54,8 @@ type Options struct {
 	// CallLimit is after how long a call to Retool that was never settled has no process any more, 3 minutes by
 	// default: longer than any call lasts, its quick retries and the settling.
 	CallLimit time.Duration
+	// TendEvery is how often SQLite's log is copied back, 25 milliseconds by default.
+	TendEvery time.Duration
 }
 
 // A Ledger is one open database.
@@ -62,9 +65,11 @@ type Ledger struct {
 	dialect   dialect
 	grammar   grammar
 	callLimit time.Duration
+	tendEvery time.Duration
 	jobs      *river.Client[*sql.Tx] // inserts only; the workers have their own
 	acceptor  *acceptor
 	now       func() time.Time
+	clock     rivertype.TimeGenerator
 	log       *slog.Logger
 	// stopTending ends the store's upkeep and waits for it.
 	stopTending func() error
@@ -78,13 +83,17 @@ func Open(ctx context.Context, address string, opts Options) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opts.Now == nil {
+	var clock rivertype.TimeGenerator // none: the database's own
+	if opts.Now != nil {
+		clock = clockOf(opts.Now)
+	} else {
 		opts.Now = time.Now
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	l := &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), now: opts.Now, log: opts.Logger, accepted: make(chan struct{}, 1)}
+	l := &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), tendEvery: cmp.Or(opts.TendEvery, tendEvery),
+		now: opts.Now, clock: clock, log: opts.Logger, accepted: make(chan struct{}, 1)}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", dialect, err), l.Close())
 	}
@@ -98,7 +107,7 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 	if err = l.dialect.alone(ctx, l.write, func() error { return migrate(ctx, l.write, l.dialect) }); err != nil {
 		return classify(err)
 	}
-	if l.jobs, err = river.NewClient(l.Driver(), &river.Config{Logger: quiet, SkipUnknownJobCheck: true}); err != nil {
+	if l.jobs, err = river.NewClient(l.Driver(), &river.Config{Logger: quiet, SkipUnknownJobCheck: true, Test: river.TestConfig{Time: l.clock}}); err != nil {
 		return err
 	}
 	if l.acceptor, err = newAcceptor(ctx, l); err != nil {
@@ -106,7 +115,7 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 	}
 	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	tended := make(chan error, 1)
-	go func() { tended <- l.dialect.tend(tending, l.write) }()
+	go func() { tended <- l.dialect.tend(tending, l.write, l.tendEvery) }()
 	l.stopTending = sync.OnceValue(func() error { stop(); return <-tended })
 	return nil
 }
@@ -130,6 +139,20 @@ func (l *Ledger) Close() error {
 
 // Driver is River's access to this ledger's database.
 func (l *Ledger) Driver() riverdriver.Driver[*sql.Tx] { return l.dialect.driver(l.write) }
+
+// Clock is the clock of River's tables, where Options.Now set one: nil means the database's.
+func (l *Ledger) Clock() rivertype.TimeGenerator { return l.clock }
+
+// clockOf makes a clock for River.
+type clockOf func() time.Time
+
+func (c clockOf) Now() time.Time { return c() }
+
+// NowOrNil has River hand this moment to the database, which would take its own.
+func (c clockOf) NowOrNil() *time.Time {
+	now := c().UTC()
+	return &now
+}
 
 // quiet drops what River says while it only inserts.
 var quiet = slog.New(slog.DiscardHandler)

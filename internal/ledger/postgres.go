@@ -146,7 +146,7 @@ func (p postgres) grammar() grammar {
 }
 
 // tend has nothing to do: the server looks after itself.
-func (p postgres) tend(ctx context.Context, _ *sql.DB) error {
+func (p postgres) tend(ctx context.Context, _ *sql.DB, _ time.Duration) error {
 	<-ctx.Done()
 	return nil
 }

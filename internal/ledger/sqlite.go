@@ -33,8 +33,8 @@ type dialect interface {
 	alone(ctx context.Context, write *sql.DB, f func() error) error // keeps other processes from doing the same
 	grammar() grammar
 	recorder(context.Context, *Ledger) (recorder, error)
-	tend(ctx context.Context, write *sql.DB) error // the store's own upkeep, until ctx ends
-	takeOver(context.Context, *sql.Tx) error       // what a dead process left under way goes on
+	tend(ctx context.Context, write *sql.DB, every time.Duration) error // the store's own upkeep, until ctx ends
+	takeOver(context.Context, *sql.Tx) error                            // what a dead process left under way goes on
 	lock() (unlock func() error, err error)
 }
 
@@ -120,7 +120,7 @@ const (
 // tend copies the write-ahead log back into the database until ctx ends. A connection of its own does most
 // of it beside the writer; only the rest, what was written meanwhile, makes acceptances wait. Left to the
 // writer, each copy made them wait for 20 ms. https://www.sqlite.org/wal.html#ckpt
-func (s sqlite) tend(ctx context.Context, write *sql.DB) error {
+func (s sqlite) tend(ctx context.Context, write *sql.DB, every time.Duration) error {
 	abs, err := filepath.Abs(s.path)
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (s sqlite) tend(ctx context.Context, write *sql.DB) error {
 	}
 	defer func() { _ = beside.Close() }() // it holds nothing of its own
 	beside.SetMaxOpenConns(1)
-	for ticker := time.Tick(tendEvery); ; {
+	for ticker := time.Tick(every); ; {
 		select {
 		case <-ctx.Done():
 			return nil

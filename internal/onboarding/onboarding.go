@@ -38,6 +38,8 @@ type Options struct {
 	CallTimeout time.Duration
 	// FirstWait is the pause after the first failed attempt; it doubles from there.
 	FirstWait time.Duration
+	// PollEvery is how often River asks for due jobs, 200 milliseconds by default.
+	PollEvery time.Duration
 	Logger    *slog.Logger
 }
 
@@ -103,10 +105,11 @@ func New(o Options) (*Onboarding, error) {
 		Workers:              workers,
 		JobTimeout:           jobTimeout(o.CallTimeout),
 		RescueStuckJobsAfter: CallLimit(o.CallTimeout),
-		FetchPollInterval:    pollEvery,
+		FetchPollInterval:    cmp.Or(o.PollEvery, pollEvery),
 		PollOnly:             true,
 		SoftStopTimeout:      softStop,
 		Logger:               slog.New(riverLog{o.Logger.Handler()}),
+		Test:                 river.TestConfig{Time: o.Ledger.Clock()},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare the job queue: %w", err)
