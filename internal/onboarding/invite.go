@@ -21,9 +21,12 @@ const (
 	rateLimitWait = time.Minute
 	// probeWait is when an invitation that met a stop is looked at again.
 	probeWait = 5 * time.Minute
-	// stoppedRecheck is how often a job asks whether sending goes on again: whoever was let through first
-	// may have lifted the stop.
+	// stoppedRecheck is after how long a job asks at the earliest whether sending goes on again: whoever was let
+	// through first may have lifted the stop. Many jobs ask one after the other, as far apart as calls are: more
+	// often nobody could be served, and a stop of hours must not keep the ledger busy.
 	stoppedRecheck = 5 * time.Second
+	// longestLine is how long a job waits in that line at most.
+	longestLine = time.Hour
 	// settleFor bounds the recording of an attempt, which goes on when its job is cancelled.
 	settleFor = 5 * time.Second
 )
@@ -64,7 +67,7 @@ func (ob *Onboarding) invite(ctx context.Context, job ledger.InviteJob) error {
 			return nil
 		}
 		if settlement.Pace.Stop != "" {
-			return river.JobSnooze(stoppedRecheck)
+			return river.JobSnooze(ob.stopped.line(stoppedRecheck, ob.interval, longestLine))
 		}
 		if !settlement.NextTryAt.IsZero() {
 			return river.JobSnooze(max(0, time.Until(settlement.NextTryAt)))
@@ -84,7 +87,7 @@ func (ob *Onboarding) slot(ctx context.Context, until time.Time, take func() (le
 			return slot, err
 		}
 		if slot.Stopped != "" {
-			return slot, river.JobSnooze(stoppedRecheck)
+			return slot, river.JobSnooze(ob.stopped.line(stoppedRecheck, ob.interval, longestLine))
 		}
 		switch {
 		case slot.Wait > holdFor:

@@ -49,6 +49,7 @@ type Onboarding struct {
 	interval time.Duration // between two calls to Retool
 	schedule schedule
 	pacers   map[string]*pacer // of the LookUps
+	stopped  pacer             // of the jobs that wait for the end of a stop
 	jobs     *river.Client[*sql.Tx]
 	stopping chan struct{} // closed when workers should hand back what merely waits
 	ledgerUp edge
