@@ -151,20 +151,27 @@ func (ob *Onboarding) look(ctx context.Context, inv ledger.Invitation) (s ledger
 		s.ToldGroups, s.ToldAttributes = told(*found)
 		s.Attempt.Status = http.StatusOK
 	case err == nil:
-		s = ledger.Settlement{State: ledger.Queued} // send next
+		s = ledger.Settlement{State: ledger.Queued, Reason: inv.Reason} // send next
 		if inv.Tries >= ob.MaxTries {
 			s.State, s.Reason = ledger.Failed, fmt.Sprintf("given up after %d tries; no invite is at Retool; the last answer: %s", inv.Tries, inv.Reason)
 		}
 		s.Attempt.Status, s.Attempt.Outcome, s.Attempt.Message = http.StatusOK, "not found", "no usable invite of this address; sending"
-	case refused.Kind == retoolclient.Never, refused.Kind == retoolclient.Stop && refused.Status != http.StatusUnauthorized:
+	case refused.Kind == retoolclient.Never, mayNotLook(refused):
 		// The plan or the scopes do not allow looking. Sending is the only way to know: Retool refuses a second invite.
-		s = ledger.Settlement{State: ledger.Queued}
+		s = ledger.Settlement{State: ledger.Queued, Reason: inv.Reason}
 		s.Attempt.Status, s.Attempt.Outcome, s.Attempt.Message = refused.Status, "cannot look", refused.Message
 	default:
 		s = ob.refused(inv, refused)
 		s.Unsure = true
 	}
 	return s
+}
+
+// mayNotLook says whether a look is refused for good. A wrong token, a login page or a redirect is not: it stops
+// everything, and then there is still a look to be had before anything is sent again.
+func mayNotLook(e *retoolclient.Error) bool {
+	return e.Kind == retoolclient.Stop &&
+		(e.Status == http.StatusForbidden || e.Status == http.StatusNotFound || errors.Is(e, retoolclient.ErrPlan))
 }
 
 func (ob *Onboarding) send(ctx context.Context, inv ledger.Invitation) ledger.Settlement {
@@ -288,6 +295,8 @@ func sentence(e *retoolclient.Error) string {
 		return e.Message
 	case e.Err != nil:
 		return e.Err.Error()
+	case e.Status != 0:
+		return fmt.Sprintf("Retool answered %d", e.Status)
 	default:
 		return "no answer"
 	}
