@@ -39,9 +39,9 @@ func TestLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pacer
 		place := func() time.Duration { return p.line(5*time.Second, time.Second, 8*time.Second) }
-		for i, want := range []time.Duration{5, 6, 7, 8, 8, 8} { // the last ones come back together
-			if got := place(); got != want*time.Second {
-				t.Errorf("place %d is in %s, want %s", i, got, want*time.Second)
+		for i, seconds := range []int{5, 6, 7, 8, 8, 8} { // the last ones come back together
+			if got := place(); got.Seconds() != float64(seconds) {
+				t.Errorf("place %d is in %s, want %d s", i, got, seconds)
 			}
 		}
 		time.Sleep(time.Minute)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package onboarding_test
+
+const underRace = false
