@@ -371,7 +371,7 @@ func TestNobodyCallsWhileRetoolAsksToWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtual(t)
 		v.begin(spell{fault: retooltest.Fault{Kind: "429", RetryAfter: "600", On: "any"}})
-		v.customers(40, 2*time.Minute)
+		v.customers(20, 4*time.Minute)
 		v.end()
 		v.wait(20 * time.Minute)
 		v.proof()
@@ -432,20 +432,20 @@ func TestDownForAWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtual(t)
 		v.begin(spell{down: true})
-		v.customers(20, time.Second)
+		v.customers(6, time.Second)
 		time.Sleep(2 * 24 * time.Hour)
 		v.equal("given up after two days", v.summary().Invitations[ledger.Failed], 0)
 		v.schedule()
 		time.Sleep(5 * 24 * time.Hour)
 		v.end()
-		v.equal("given up after a week", v.summary().Invitations[ledger.Failed], 20)
+		v.equal("given up after a week", v.summary().Invitations[ledger.Failed], 6)
 		for _, inv := range v.all() {
 			v.equal("tries", inv.Tries, mostTries)
 			if !strings.Contains(inv.Reason, "given up after 20 tries") || !strings.Contains(inv.Reason, "connection refused") {
 				t.Errorf("the reason %q does not say why", inv.Reason)
 			}
 		}
-		v.equal("put back to work", must(v.ledger.RetryAll(v.ctx, ledger.Failed))(t), 20)
+		v.equal("put back to work", must(v.ledger.RetryAll(v.ctx, ledger.Failed))(t), 6)
 		v.work()
 		time.Sleep(time.Minute)
 		v.proof()
