@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 20s
+BENCH ?=
 
 .PHONY: help
 help: ## list the targets
@@ -34,8 +35,8 @@ lint: ## formatting, go.mod and golangci-lint
 	bin/golangci-lint run ./...
 
 .PHONY: bench
-bench: ## measure; see docs/benchmarks.md
-	./bench/run.sh
+bench: ## measure, in about an hour (BENCH="-quick" or "-only burst" for less); see docs/benchmarks.md
+	./bench/run.sh $(BENCH)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (20s)

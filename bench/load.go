@@ -2,151 +2,202 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
+	"errors"
 	"net"
 	"os"
-	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
 
-// A result is what one round of load saw.
+// A result is what the load generator saw of one phase.
 type result struct {
 	PerSecond float64 `json:"per_second"`
 	P50       float64 `json:"p50_ms"`
 	P99       float64 `json:"p99_ms"`
+	P999      float64 `json:"p999_ms"`
 	Max       float64 `json:"max_ms"`
+	Late      float64 `json:"late_p99_ms"` // in the open model: how late requests left whose connection was free in time
 	Requests  int     `json:"requests"`
-	Failed    int     `json:"failed"` // answers other than 200
+	Failed    int     `json:"failed"` // answers other than 200, and none
 }
 
-// generate keeps every connection busy for the duration and prints the result as JSON. It speaks HTTP by
-// hand, so that it leaves the two cores to the server as far as it can.
-func generate(ctx context.Context, s settings, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, s.duration)
-	defer cancel()
-	clients := make([]client, s.connections)
-	errs := make([]error, s.connections)
-	var all sync.WaitGroup
-	start := time.Now()
-	for i := range clients {
-		all.Go(func() { errs[i] = clients[i].run(ctx, address, i, s.body) })
+// A phase is a stretch of load: at a constant rate whatever the server does (open model), or at rate 0 with each
+// connection busy all the time (closed loop).
+type phase struct {
+	rate     int
+	duration time.Duration
+}
+
+// phases are in text such as "20x5s,4000x10s".
+func parsePhases(text string) (phases []phase, err error) {
+	for one := range strings.SplitSeq(text, ",") {
+		var p phase
+		rate, duration, _ := strings.Cut(one, "x")
+		if p.rate, err = strconv.Atoi(rate); err != nil {
+			return nil, err
+		}
+		if p.duration, err = time.ParseDuration(duration); err != nil {
+			return nil, err
+		}
+		phases = append(phases, p)
 	}
-	all.Wait()
-	took := time.Since(start)
-	for _, err := range errs {
-		if err != nil {
+	return phases, nil
+}
+
+// A generator is the load of one process. It speaks HTTP by hand, so that it leaves the cores to the server as far as it can.
+type generator struct {
+	address string
+	scheme  scheme
+	phases  []phase
+	next    atomic.Int64 // of the open model: the next request to be sent
+	start   time.Time
+	// patience is how long one connection may live.
+	patience time.Duration
+}
+
+// generate puts load on a server and prints the result of each phase as JSON.
+func generate(ctx context.Context, address, schemeName, phasesText string, connections int) error {
+	phases, err := parsePhases(phasesText)
+	if err != nil {
+		return err
+	}
+	g := &generator{address: address, scheme: schemes[schemeName], phases: phases}
+	for _, p := range phases {
+		g.patience += p.duration
+	}
+	g.patience += time.Minute
+	clients := make([]*client, connections)
+	for i := range clients {
+		if clients[i], err = g.connect(ctx); err != nil {
 			return err
 		}
 	}
-	return json.NewEncoder(os.Stdout).Encode(sum(clients, took))
+	g.start = time.Now()
+	errs := make([]error, connections)
+	var all sync.WaitGroup
+	for i, c := range clients {
+		all.Go(func() { errs[i] = c.run(ctx) })
+	}
+	all.Wait()
+	took := time.Since(g.start)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	var results []result
+	for i, p := range phases {
+		if p.rate > 0 {
+			took = p.duration
+		}
+		results = append(results, sum(clients, i, took))
+	}
+	return json.NewEncoder(os.Stdout).Encode(results)
 }
 
 // A client is one connection.
 type client struct {
-	took   []time.Duration
-	failed int
+	*generator
+	maker   *maker
+	conn    net.Conn
+	answers *bufio.Reader
+	seen    []sample // by phase
 }
 
-func (c *client) run(ctx context.Context, address string, n, bodySize int) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err != nil {
+type sample struct {
+	took, late []time.Duration
+	failed     int
+}
+
+func (g *generator) connect(ctx context.Context) (*client, error) {
+	c := &client{generator: g, maker: newMaker(g.scheme), seen: make([]sample, len(g.phases))}
+	return c, c.dial(ctx)
+}
+
+func (c *client) dial(ctx context.Context) (err error) {
+	if c.conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", c.address); err != nil {
 		return err
 	}
-	defer conn.Close()
-	answers := bufio.NewReaderSize(conn, 4096)
-	padding := bodySize - len(webhooktest.StripeEvent{Email: "customer@example.com"}.JSON())
-	for i := 0; ctx.Err() == nil; i++ {
-		request := buildRequest(fmt.Sprintf("evt_%d_%d_%d", time.Now().UnixNano(), n, i), fmt.Sprintf("c%d.%d@example.com", n, i), padding)
-		start := time.Now()
-		if _, err := conn.Write(request); err != nil {
-			return err
-		}
-		status, err := readAnswer(answers)
-		if err != nil {
-			return err
-		}
-		c.took = append(c.took, time.Since(start))
-		if status != "200" {
-			c.failed++
-		}
+	if err := c.conn.SetDeadline(time.Now().Add(c.patience)); err != nil { // a server that hangs must not hang the run
+		return err
 	}
+	c.answers = bufio.NewReaderSize(c.conn, 4096)
 	return nil
 }
 
-func buildRequest(id, email string, padding int) []byte {
-	body := eventBody(id, email, padding)
-	header := webhooktest.SignStripe(body, secret, time.Now())
-	var b bytes.Buffer
-	b.Grow(len(body) + 512)
-	fmt.Fprintf(&b, "POST /webhooks/stripe HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json; charset=utf-8\r\nUser-Agent: %s\r\nStripe-Signature: %s\r\nContent-Length: %d\r\n\r\n",
-		header.Get("User-Agent"), header.Get("Stripe-Signature"), len(body))
-	b.Write(body)
-	return b.Bytes()
-}
-
-var (
-	bodyOnce sync.Once
-	bodyText []byte
-)
-
-// eventBody is one event rendered once, with its identity and address replaced: rendering JSON for each
-// request would take the server's share of the cores.
-func eventBody(id, email string, padding int) []byte {
-	bodyOnce.Do(func() {
-		bodyText = webhooktest.StripeEvent{ID: "evt_BENCH_ID", Email: "BENCH@EMAIL", Padding: max(0, padding)}.JSON()
-	})
-	return bytes.Replace(bytes.Replace(bodyText, []byte("evt_BENCH_ID"), []byte(id), 1), []byte("BENCH@EMAIL"), []byte(email), 1)
-}
-
-// readAnswer reads one answer with a Content-Length and returns its status.
-func readAnswer(r *bufio.Reader) (status string, err error) {
-	line, err := r.ReadSlice('\n')
-	if err != nil {
-		return "", err
+func (c *client) run(ctx context.Context) error {
+	defer func() { c.conn.Close() }()
+	if c.phases[0].rate == 0 {
+		return c.busy(ctx)
 	}
-	status = string(line[9:12])
-	length := 0
-	for {
-		line, err = r.ReadSlice('\n')
+	return c.onTime(ctx)
+}
+
+// busy sends the next request as soon as the answer is there.
+func (c *client) busy(ctx context.Context) error {
+	seen := &c.seen[0]
+	for end := c.start.Add(c.phases[0].duration); ctx.Err() == nil; {
+		now := time.Now()
+		if now.After(end) {
+			return nil
+		}
+		request := c.maker.next(now)
+		start := time.Now()
+		status, err := c.exchange(request)
 		if err != nil {
-			return "", err
+			return err
 		}
-		if len(line) <= 2 {
-			break
+		seen.took = append(seen.took, time.Since(start))
+		if status != http200 {
+			seen.failed++
 		}
-		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return "", err
+	}
+	return ctx.Err()
+}
+
+// onTime sends each request when it is due, however slow the server is. The time of an answer counts from when its
+// request was due: one that had to wait for a free connection was late because of the server.
+func (c *client) onTime(ctx context.Context) error {
+	for ctx.Err() == nil {
+		phase, due, ok := c.due(int(c.next.Add(1) - 1))
+		if !ok {
+			return nil
+		}
+		now := time.Now()
+		request := c.maker.next(now)
+		time.Sleep(time.Until(due))
+		seen := &c.seen[phase]
+		if now.Before(due) { // else the server kept every connection busy
+			seen.late = append(seen.late, time.Since(due))
+		}
+		status, err := c.exchange(request)
+		seen.took = append(seen.took, time.Since(due))
+		if err != nil || status != http200 {
+			seen.failed++
+		}
+		if err != nil {
+			c.conn.Close()
+			if err := c.dial(ctx); err != nil {
+				return err
 			}
 		}
 	}
-	_, err = io.CopyN(io.Discard, r, int64(length))
-	return status, err
+	return ctx.Err()
 }
 
-func sum(clients []client, took time.Duration) result {
-	var all []time.Duration
-	r := result{}
-	for _, c := range clients {
-		all = append(all, c.took...)
-		r.Failed += c.failed
-	}
-	slices.Sort(all)
-	at := func(q float64) float64 {
-		if len(all) == 0 {
-			return 0
+// due is when the nth request is to be sent.
+func (g *generator) due(n int) (phase int, at time.Time, ok bool) {
+	at = g.start
+	for i, p := range g.phases {
+		if all := int(float64(p.rate) * p.duration.Seconds()); n >= all {
+			n -= all
+			at = at.Add(p.duration)
+			continue
 		}
-		return all[int(q*float64(len(all)-1))].Seconds() * 1000
+		return i, at.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second))), true
 	}
-	r.Requests, r.PerSecond = len(all), float64(len(all))/took.Seconds()
-	r.P50, r.P99, r.Max = at(.5), at(.99), at(1)
-	return r
+	return 0, at, false
 }

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Builds and runs the benchmark of the accept stage, then measures verifying and reading a request of each family
-# of senders. Flags are passed on to the first: ./bench/run.sh -rounds 3
+# Builds and runs the benchmark, then measures verifying and reading a request of each family of senders. Flags are passed
+# on to the first: ./bench/run.sh -quick -only burst,journal
 set -euo pipefail
 cd "$(dirname "$0")/.."
+scripts/need.sh postgres webhook
 folder=$(mktemp -d "${TMPDIR:-/tmp}/usher-bench.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 go build -o "$folder/bench" ./bench
-"$folder/bench" -folder "$folder" "$@"
+"$folder/bench" "$@"
+[[ " $* " == *" -only "* || " $* " == *" -list "* ]] && exit
 
 echo
 echo "verifying and reading one 3 KB request, median of ${COUNT:=7} rounds (lowest–highest of the ratio)"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings what the tests and linters need and this machine lacks.
 #
-#   scripts/need.sh gcc stripe-mock node postgres golangci-lint
+#   scripts/need.sh gcc stripe-mock node postgres webhook golangci-lint
 #
 # What is there already costs nothing. With CI=true whatever cannot be had is a failure, never a skip.
 set -euo pipefail
@@ -133,6 +133,16 @@ need_postgres() {
   say "$why; the tests against it will be skipped"
 }
 
+# need_webhook brings a peer for the benchmark, which leaves it out where it is not.
+need_webhook() {
+  command -v webhook >/dev/null && return
+  if can_apt; then
+    say "installing Debian's webhook, a peer of the benchmark"
+    apt_install webhook || say "apt-get could not"
+  fi
+  command -v webhook >/dev/null || say "there is no webhook (adnanh): the benchmark runs without this peer"
+}
+
 # Here is the place for more: no test of this version needs a browser. When one does, write need_browser like
 # need_gcc, and name it in the Makefile's `test`.
 
@@ -143,6 +153,7 @@ for what in "$@"; do
     stripe-mock) need_stripe_mock ;;
     node) need_node ;;
     postgres) need_postgres ;;
+    webhook) need_webhook ;;
     postgres-bin) postgres_bin || true ;; # prints the folder
     golangci-lint) need_golangci_lint ;;
     *) die "unknown: $what" ;;
