@@ -154,9 +154,14 @@ func (t *tx) insertDecisions(all []*statement) error {
 // inGroups runs a statement over many rows of width values, some at a time: head, the placeholders of the rows, tail.
 // A head that ends in "(" takes a list of single values. Each row that comes back goes to scan.
 func (t *tx) inGroups(head string, width int, values []any, tail string, scan func(scanner) error) error {
+	return t.inGroupsOf(head, make([]string, width), values, tail, scan)
+}
+
+func (t *tx) inGroupsOf(head string, types []string, values []any, tail string, scan func(scanner) error) error {
+	width := len(types)
 	for _, size := range t.groups {
 		for len(values) >= size*width {
-			if err := t.together(head+placeholders(size, width, !strings.HasSuffix(head, "("))+tail, values[:size*width], scan); err != nil {
+			if err := t.together(head+placeholders(size, types, !strings.HasSuffix(head, "("))+tail, values[:size*width], scan); err != nil {
 				return err
 			}
 			values = values[size*width:]
@@ -178,9 +183,16 @@ func (t *tx) together(query string, values []any, scan func(scanner) error) erro
 	return err
 }
 
-// placeholders writes ($1, $2), ($3, $4) for two rows of two values.
-func placeholders(rows, width int, brackets bool) string {
+// updateMany changes many rows at once: set and where speak of v, whose columns column1, column2 and so on have these
+// types and, row by row, these values.
+func (t *tx) updateMany(set, where string, types []string, values []any) error {
+	return t.inGroupsOf(set+` from (values `, types, values, `) v`+where, nil)
+}
+
+// placeholders writes ($1, $2), ($3, $4) for two rows of two values, each with its type where it has one.
+func placeholders(rows int, types []string, brackets bool) string {
 	var b strings.Builder
+	width := len(types)
 	for i := range rows * width {
 		if i > 0 {
 			b.WriteString(", ")
@@ -188,7 +200,11 @@ func placeholders(rows, width int, brackets bool) string {
 		if brackets && i%width == 0 {
 			b.WriteByte('(')
 		}
-		fmt.Fprintf(&b, "$%d", i+1)
+		if of := types[i%width]; of != "" {
+			fmt.Fprintf(&b, "cast($%d as %s)", i+1, of)
+		} else {
+			fmt.Fprintf(&b, "$%d", i+1)
+		}
 		if brackets && i%width == width-1 {
 			b.WriteByte(')')
 		}

@@ -68,6 +68,8 @@ type Ledger struct {
 	tendEvery time.Duration
 	jobs      *river.Client[*sql.Tx] // inserts only; the workers have their own
 	acceptor  *acceptor
+	slots     *group[*slotAsked]
+	settler   *group[*settling]
 	now       func() time.Time
 	clock     rivertype.TimeGenerator
 	log       *slog.Logger
@@ -113,6 +115,7 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 	if l.acceptor, err = newAcceptor(ctx, l); err != nil {
 		return classify(err)
 	}
+	l.slots, l.settler = newGroup(l.takeSlots), newGroup(l.settleAll)
 	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	tended := make(chan error, 1)
 	go func() { tended <- l.dialect.tend(tending, l.write, l.tendEvery) }()
@@ -125,6 +128,10 @@ func (l *Ledger) Close() error {
 	var errs []error
 	if l.acceptor != nil {
 		errs = append(errs, l.acceptor.close())
+	}
+	if l.slots != nil {
+		l.slots.close()
+		l.settler.close()
 	}
 	if l.stopTending != nil {
 		errs = append(errs, l.stopTending())

@@ -39,20 +39,22 @@ func scanPace(row scanner) (p Pace, err error) {
 	return p, nil
 }
 
-// takePace grants one call when the budget has a slot now; otherwise it says how long to wait.
-func (t *tx) takePace(interval time.Duration) (Slot, error) {
-	p, err := t.pace()
-	if err != nil {
-		return Slot{}, err
-	}
-	if wait := max(p.NextAt.Sub(t.now), p.NotBefore.Sub(t.now)); wait > 0 {
-		return Slot{Wait: wait, Stopped: p.StoppedReason}, nil
+// take grants one call when the budget has a slot now; otherwise it says how long to wait.
+func (p *Pace) take(now time.Time, interval time.Duration) Slot {
+	if wait := max(p.NextAt.Sub(now), p.NotBefore.Sub(now)); wait > 0 {
+		return Slot{Wait: wait, Stopped: p.StoppedReason}
 	}
 	if p.StoppedReason != "" { // this call is the probe; nobody else until it has spoken
-		p.NotBefore = t.now.Add(probeEvery)
+		p.NotBefore = now.Add(probeEvery)
 	}
-	_, err = t.exec(`update pace set next_at = $1, not_before = $2 where id = 1`, millis(t.now.Add(interval)), millis(p.NotBefore))
-	return Slot{Granted: err == nil, Stopped: p.StoppedReason, WorkedAt: p.WorkedAt}, err
+	p.NextAt = now.Add(interval)
+	return Slot{Granted: true, Stopped: p.StoppedReason, WorkedAt: p.WorkedAt}
+}
+
+// keepPace stores what granting calls changed.
+func (t *tx) keepPace(p Pace) error {
+	_, err := t.exec(`update pace set next_at = $1, not_before = $2 where id = 1`, millis(p.NextAt), millis(p.NotBefore))
+	return err
 }
 
 func (t *tx) changePace(c PaceChange) (stoppedNow bool, err error) {

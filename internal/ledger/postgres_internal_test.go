@@ -72,13 +72,13 @@ func TestPostgresBadRowFailsAlone(t *testing.T) {
 	if _, err := l.write.ExecContext(t.Context(), `alter table deliveries add check (source <> 'bad')`); err != nil {
 		t.Fatal(err)
 	}
-	batch := make([]*acceptance, 0, 40)
+	batch := make([]*waiter[*acceptance], 0, 40)
 	for i := range 40 {
 		d := Delivery{Source: "good", ReceivedAt: time.UnixMilli(int64(i)), Request: "{}", Body: []byte("x")}
 		if i%3 == 1 {
 			d.Source = "bad"
 		}
-		batch = append(batch, &acceptance{ctx: t.Context(), delivery: d, answered: make(chan struct{})})
+		batch = append(batch, &waiter[*acceptance]{ctx: t.Context(), what: &acceptance{delivery: d}, answered: make(chan struct{})})
 	}
 	l.acceptor.commit(batch)
 	for i, one := range batch {
@@ -90,7 +90,7 @@ func TestPostgresBadRowFailsAlone(t *testing.T) {
 			continue
 		}
 		var at int64
-		if err := l.read.QueryRowContext(t.Context(), `select received_at from deliveries where id = $1`, one.id).Scan(&at); err != nil || at != int64(i) {
+		if err := l.read.QueryRowContext(t.Context(), `select received_at from deliveries where id = $1`, one.what.id).Scan(&at); err != nil || at != int64(i) {
 			t.Errorf("caller %d was told the identity of %d (%v)", i, at, err)
 		}
 	}

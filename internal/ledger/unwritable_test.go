@@ -125,13 +125,13 @@ func TestUnwritableAndBack(t *testing.T) {
 func TestBadRowFailsAlone(t *testing.T) {
 	l, _ := openHere(t)
 	pragma(t, l, `create trigger picky before insert on deliveries when new.source = 'bad' begin select raise(abort, 'refused'); end`)
-	batch := make([]*acceptance, 0, 9)
+	batch := make([]*waiter[*acceptance], 0, 9)
 	for i := range 9 {
 		d := Delivery{Source: "good", ReceivedAt: time.Now(), Request: "{}", Body: []byte("x")}
 		if i%3 == 1 {
 			d.Source = "bad"
 		}
-		batch = append(batch, &acceptance{ctx: t.Context(), delivery: d, answered: make(chan struct{})})
+		batch = append(batch, &waiter[*acceptance]{ctx: t.Context(), what: &acceptance{delivery: d}, answered: make(chan struct{})})
 	}
 	l.acceptor.commit(batch)
 	for i, one := range batch {

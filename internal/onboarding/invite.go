@@ -27,7 +27,8 @@ const (
 	stoppedRecheck = 5 * time.Second
 	// longestLine is how long a job waits in that line at most.
 	longestLine = time.Hour
-	// settleFor bounds the recording of an attempt, which goes on when its job is cancelled.
+	// settleFor bounds how long an attempt waits to be recorded, which goes on when its job is cancelled; the commit
+	// itself has as long once more.
 	settleFor = 5 * time.Second
 )
 

@@ -194,7 +194,8 @@ func (v *virtual) all() []ledger.Invitation {
 func (v *virtual) schedule() {
 	v.Helper()
 	now, pace := time.Now(), v.summary().Pace
-	busy := time.Duration(v.many+4) * time.Minute / perMinute // everybody's turn
+	busy := time.Duration(v.many+4)*time.Minute/perMinute + time.Duration(v.many)*30*time.Second/4 // everybody's turn, with slow answers
+	lifted := v.lifted()
 	for _, inv := range v.all() {
 		if inv.State != ledger.Queued || !inv.SendingSince.IsZero() || len(v.attempts(inv.ID)) == 0 {
 			continue
@@ -202,10 +203,28 @@ func (v *virtual) schedule() {
 		if inv.Reason == "" && !inv.Unsure {
 			v.Errorf("at %s invitation %d waits for no reason", now.Format(time.TimeOnly), inv.ID)
 		}
-		if at := slices.MaxFunc([]time.Time{inv.NextTryAt, pace.NotBefore}, time.Time.Compare); at.Before(now.Add(-busy)) && pace.StoppedReason == "" {
+		if at := slices.MaxFunc([]time.Time{inv.NextTryAt, pace.NotBefore, lifted}, time.Time.Compare); at.Before(now.Add(-busy)) && pace.StoppedReason == "" {
 			v.Errorf("at %s invitation %d (%s) waits until %s", now.Format(time.TimeOnly), inv.ID, inv.Reason, at.Format(time.TimeOnly))
 		}
 	}
+}
+
+// lifted is when the last stop ended: the first attempt after the last one that met it. All that waited is due then.
+func (v *virtual) lifted() (at time.Time) {
+	v.Helper()
+	var attempts []ledger.Attempt
+	for _, inv := range v.all() {
+		attempts = append(attempts, must(v.ledger.Attempts(context.Background(), inv.ID))(v.T)...)
+	}
+	slices.SortFunc(attempts, func(a, b ledger.Attempt) int { return a.StartedAt.Compare(b.StartedAt) })
+	stopped := false
+	for _, a := range attempts {
+		if stopped && a.Outcome != retoolclient.Stop.String() {
+			at = a.StartedAt
+		}
+		stopped = a.Outcome == retoolclient.Stop.String()
+	}
+	return at
 }
 
 // wait lets time pass until every customer is invited, at most for so long.

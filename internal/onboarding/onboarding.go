@@ -74,7 +74,7 @@ const (
 
 // CallLimit is for the ledger: after it, a call that may last for timeout is surely over and settled, or its
 // process is dead.
-func CallLimit(timeout time.Duration) time.Duration { return jobTimeout(timeout) + settleFor + beyond }
+func CallLimit(timeout time.Duration) time.Duration { return jobTimeout(timeout) + 2*settleFor + beyond }
 
 // jobTimeout is how long a job may last whose call to Retool may last for timeout.
 func jobTimeout(timeout time.Duration) time.Duration {
@@ -100,7 +100,7 @@ func New(o Options) (*Onboarding, error) {
 	var err error
 	ob.jobs, err = river.NewClient(o.Ledger.Driver(), &river.Config{
 		Queues: map[string]river.QueueConfig{
-			ledger.QueueRetool: {MaxWorkers: workersFor(o.RequestsPerMinute)},
+			ledger.QueueRetool: {MaxWorkers: workersFor(o.RequestsPerMinute), FetchCooldown: fetchFor(o.RequestsPerMinute)},
 			ledger.QueueLookUp: {MaxWorkers: 4},
 		},
 		Workers:              workers,
@@ -126,13 +126,21 @@ func interval(perMinute int) time.Duration {
 	return time.Minute / time.Duration(perMinute)
 }
 
-// workersFor is how many jobs are worked at once: enough that slow answers do not waste the budget.
+// workersFor is how many jobs are worked at once: enough that slow answers do not waste the budget, and without one
+// enough that calls and commits overlap.
 func workersFor(perMinute int) int {
-	const most = 64
 	if perMinute == 0 {
-		return most
+		return 128
 	}
-	return max(4, min(most, perMinute/50))
+	return max(4, min(64, perMinute/50))
+}
+
+// fetchFor is the least time between two fetches of jobs: without a budget River's own of 100 ms would be one.
+func fetchFor(perMinute int) time.Duration {
+	if perMinute == 0 {
+		return 10 * time.Millisecond
+	}
+	return 0 // River's own
 }
 
 // Run works until ctx ends, then stops gracefully: the invite in hand finishes, or is released after a few

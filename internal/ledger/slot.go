@@ -1,0 +1,155 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A Slot is the answer to a worker that wants to call Retool.
+type Slot struct {
+	// Granted means: call now; the invitation is marked as being sent.
+	Granted bool
+	// Void means: there is nothing to do; the invitation left the state or run of this job.
+	Void bool
+	// Wait is how long to wait before asking again, when not granted.
+	Wait time.Duration
+	// Stopped is why sending is stopped, when it is.
+	Stopped string
+	// WorkedAt is when Retool last took a call, of whichever invitation.
+	WorkedAt time.Time
+	// Invitation is as it stood when the slot was granted.
+	Invitation Invitation
+}
+
+// A slotAsked is one job that asks for a slot.
+type slotAsked struct {
+	job      InviteJob
+	interval time.Duration
+	slot     Slot
+	err      error // of this one alone
+}
+
+// TakeSlot asks the shared pace for the right to make one call to Retool for an invitation's job. The call
+// is marked in the same commit, so that a crash in the middle of it is seen afterwards. Calls that run at the same
+// time share one commit.
+func (l *Ledger) TakeSlot(ctx context.Context, job InviteJob, interval time.Duration) (Slot, error) {
+	asked := &slotAsked{job: job, interval: interval}
+	if err := l.slots.do(ctx, asked); err != nil {
+		return Slot{}, err
+	}
+	return asked.slot, asked.err
+}
+
+// changeFor bounds one shared commit of slots or settlements: a server that hangs must not keep workers for ever.
+const changeFor = 5 * time.Second
+
+func (l *Ledger) takeSlots(all []*slotAsked) error {
+	ctx, cancel := context.WithTimeout(context.Background(), changeFor)
+	defer cancel()
+	return l.change(ctx, func(t *tx) error { return t.takeSlots(all, l.callLimit) })
+}
+
+func (t *tx) takeSlots(all []*slotAsked, callLimit time.Duration) error {
+	ids := make([]int64, len(all))
+	for i, asked := range all {
+		ids[i] = asked.job.Invitation
+	}
+	invitations, err := t.invitations(ids)
+	if err != nil {
+		return err
+	}
+	var ready []*slotAsked
+	for _, asked := range all {
+		inv := invitations[asked.job.Invitation]
+		if asked.err = nil; inv == nil {
+			asked.err = fmt.Errorf("invitation %d: %w", asked.job.Invitation, ErrNotFound)
+			continue
+		}
+		if asked.slot = readiness(inv, asked.job, t.now, callLimit); !asked.slot.Void && asked.slot.Wait == 0 {
+			ready = append(ready, asked)
+		}
+	}
+	if len(ready) == 0 {
+		return nil
+	}
+	return t.grant(ready, invitations, callLimit)
+}
+
+// readiness says whether a job has nothing to do, or must wait for a call that may still be under way.
+func readiness(inv *Invitation, job InviteJob, now time.Time, callLimit time.Duration) Slot {
+	switch {
+	case inv.State != Queued || inv.Run != job.Run:
+		return Slot{Void: true}
+	case inv.sendingNow(now, callLimit):
+		return Slot{Wait: callLimit - now.Sub(inv.SendingSince)}
+	default:
+		return Slot{}
+	}
+}
+
+// grant hands out the slots that the pace has, in the order in which they were asked for, and marks the calls.
+func (t *tx) grant(ready []*slotAsked, invitations map[int64]*Invitation, callLimit time.Duration) error {
+	p, err := t.pace()
+	if err != nil {
+		return err
+	}
+	before := p
+	var marks []any
+	for _, asked := range ready {
+		inv := invitations[asked.job.Invitation]
+		if inv.sendingNow(t.now, callLimit) { // another job of this very batch
+			asked.slot = readiness(inv, asked.job, t.now, callLimit)
+			continue
+		}
+		if asked.slot = p.take(t.now, asked.interval); !asked.slot.Granted {
+			continue
+		}
+		if !inv.SendingSince.IsZero() {
+			inv.Unsure = true // the process that made that call is gone
+		}
+		asked.slot.Invitation = *inv
+		inv.SendingSince = t.now
+		marks = append(marks, inv.ID, millis(t.now), flag(inv.Unsure))
+	}
+	if p != before {
+		if err := t.keepPace(p); err != nil {
+			return err
+		}
+	}
+	return t.updateMany(`update invitations set sending_since = v.column2, unsure = v.column3`, ` where invitations.id = v.column1`,
+		[]string{"bigint", "bigint", "bigint"}, marks)
+}
+
+// invitations reads invitations that the transaction may change, each once.
+func (t *tx) invitations(ids []int64) (map[int64]*Invitation, error) {
+	slices.Sort(ids) // all transactions lock in one order
+	ids = slices.Compact(ids)
+	values := make([]any, len(ids))
+	for i, id := range ids {
+		values[i] = id
+	}
+	read := make(map[int64]*Invitation, len(ids))
+	err := t.inGroups(`select `+invitationColumns+` from invitations where id in (`, 1, values, `) order by id`+t.lockRow, func(row scanner) error {
+		inv, err := scanInvitation(row)
+		read[inv.ID] = &inv
+		return err
+	})
+	return read, err
+}
+
+// TakePace asks the shared pace for one call that is not an invitation's.
+func (l *Ledger) TakePace(ctx context.Context, interval time.Duration) (slot Slot, err error) {
+	err = l.change(ctx, func(t *tx) error {
+		p, err := t.pace()
+		if err != nil {
+			return err
+		}
+		if slot = p.take(t.now, interval); !slot.Granted {
+			return nil
+		}
+		return t.keepPace(p)
+	})
+	return slot, err
+}
