@@ -144,15 +144,18 @@ func (l *Ledger) blame(ctx context.Context, delivery int64, cause error) error {
 	})
 }
 
-// Replay marks a delivery undecided again, so that it is decided under today's rules.
+// Replay marks a delivery undecided again, so that it is decided under today's rules. It is ErrBodyGone where retention
+// removed what would be read.
 func (l *Ledger) Replay(ctx context.Context, delivery int64) error {
 	return l.change(ctx, func(t *tx) error {
-		_, found, err := t.id(`select id from deliveries where id = $1 and body is not null`, delivery)
-		if err != nil {
+		hasBody, found, err := t.id(`select case when body is null then 0 else 1 end from deliveries where id = $1`+t.lockRow, delivery)
+		switch {
+		case err != nil:
 			return err
-		}
-		if !found {
+		case !found:
 			return fmt.Errorf("delivery %d: %w", delivery, ErrNotFound)
+		case hasBody == 0:
+			return fmt.Errorf("delivery %d: %w; ask its sender to send the event again", delivery, ErrBodyGone)
 		}
 		_, err = t.exec(`insert into undecided (delivery_id) values ($1)
 			on conflict (delivery_id) do update set tries = 0, set_aside_at = null, error = ''`, delivery)
@@ -235,6 +238,9 @@ func (t *tx) decision(event int64, v Verdict) (invitation int64, err error) {
 func (t *tx) resend(p *pass, known *found) (invitation int64, err error) {
 	event := known.id
 	same, err := t.hasBodyOf(p, known.delivery)
+	if err == nil && !same {
+		same, err = t.bodyIsGone(known.delivery) // then nobody can say that it was another
+	}
 	if err != nil {
 		return 0, err
 	}
