@@ -2,6 +2,7 @@ package onboarding_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,6 +92,7 @@ type setting struct {
 	front   func(retool http.Handler) http.Handler // what stands before Retool
 	client  retoolclient.Options
 	options onboarding.Options
+	address string // of the ledger, a SQLite file of its own by default
 }
 
 func newWorld(t *testing.T, s setting) *world {
@@ -120,7 +122,7 @@ func newWorld(t *testing.T, s setting) *world {
 		lookUps["stripe"] = onboarding.StripeCustomer(stripeKey, api.URL)
 	}
 
-	w.ledger = must(ledger.Open(t.Context(), "sqlite://"+w.path, ledger.Options{Logger: logger}))(t)
+	w.ledger = must(ledger.Open(t.Context(), cmp.Or(s.address, "sqlite://"+w.path), ledger.Options{Logger: logger}))(t)
 	t.Cleanup(func() {
 		if err := w.ledger.Close(); err != nil {
 			t.Errorf("close: %v", err)

@@ -38,6 +38,8 @@ type Options struct {
 	CallTimeout time.Duration
 	// FirstWait is the pause after the first failed attempt; it doubles from there.
 	FirstWait time.Duration
+	// Retention is for how long the ledger keeps what is done.
+	Retention ledger.Retention
 	Logger    *slog.Logger
 }
 
@@ -94,12 +96,17 @@ func New(o Options) (*Onboarding, error) {
 	river.AddWorker(workers, &inviteWorker{ob: ob})
 	river.AddWorker(workers, &attributesWorker{ob: ob})
 	river.AddWorker(workers, &lookUpWorker{ob: ob})
+	river.AddWorker(workers, &upkeepWorker{ob: ob})
 	var err error
 	ob.jobs, err = river.NewClient(o.Ledger.Driver(), &river.Config{
 		Queues: map[string]river.QueueConfig{
 			ledger.QueueRetool: {MaxWorkers: workersFor(o.RequestsPerMinute)},
 			ledger.QueueLookUp: {MaxWorkers: 4},
+			ledger.QueueUpkeep: {MaxWorkers: 1, FetchPollInterval: time.Second},
 		},
+		PeriodicJobs: upkeepJobs(),
+		// River removes 10,000 jobs at once, and acceptances would wait: upkeep removes them.
+		CancelledJobRetentionPeriod: -1, CompletedJobRetentionPeriod: -1, DiscardedJobRetentionPeriod: -1,
 		Workers:              workers,
 		JobTimeout:           jobTimeout(o.CallTimeout),
 		RescueStuckJobsAfter: CallLimit(o.CallTimeout),
