@@ -66,6 +66,7 @@ type Ledger struct {
 	callLimit time.Duration
 	jobs      *river.Client[*sql.Tx] // inserts only; the workers have their own
 	acceptor  *acceptor
+	counted   countCache
 	now       func() time.Time
 	log       *slog.Logger
 	// stopTending ends the store's upkeep and waits for it.

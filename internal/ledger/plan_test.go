@@ -23,7 +23,7 @@ func TestPlansReadByAnIndex(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			query, args := tt.filter.query()
+			query, args := tt.filter.query(0)
 			got := plan(t, l, query, args...)
 			if !strings.Contains(got, tt.want) {
 				t.Errorf("the plan has no %s:\n%s", tt.want, got)
@@ -43,7 +43,7 @@ func TestPlansReadByAnIndex(t *testing.T) {
 	})
 
 	t.Run("no filter reads the newest events only", func(t *testing.T) {
-		query, args := EventFilter{Limit: 50}.query()
+		query, args := EventFilter{Limit: 50}.query(0)
 		got := plan(t, l, query, args...)
 		if !strings.HasPrefix(got, "SCAN e\n") || strings.Contains(got, "B-TREE") || strings.Count(got, "SCAN") > 1 {
 			t.Errorf("the plan does more than walk the events backwards:\n%s", got)

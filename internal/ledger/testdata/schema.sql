@@ -67,6 +67,10 @@ CREATE INDEX events_by_reuse on events (reuses_id_of, id) where reuses_id_of is 
 
 CREATE INDEX events_by_reuse_saying on events (reuses_id_of, fingerprint) where reuses_id_of is not null;
 
+CREATE INDEX events_by_source on events (source, id);
+
+CREATE INDEX events_by_type on events (type, id);
+
 CREATE TABLE invitations (
   id              integer primary key,
   email           text    not null unique,

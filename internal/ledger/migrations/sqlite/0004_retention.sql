@@ -20,8 +20,12 @@ create index undecided_set_aside on undecided (delivery_id) where set_aside_at i
 -- Lists by what a filter names, in their own order, however few there are of it.
 create index invitations_by_source on invitations (source, id);
 create index invitations_by_source_and_state on invitations (source, state, id);
+create index events_by_source on events (source, id);
+create index events_by_type on events (type, id);
 
 -- +goose Down
+drop index events_by_type;
+drop index events_by_source;
 drop index invitations_by_source_and_state;
 drop index invitations_by_source;
 drop index undecided_set_aside;
