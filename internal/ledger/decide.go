@@ -103,16 +103,21 @@ func (t *tx) decided(batch []Delivery) error {
 
 // undecided reads the deliveries that wait, oldest first. Those that failed before come when there are no others.
 func (t *tx) undecided(limit int) ([]Delivery, error) {
-	batch, err := t.undecidedWhere(`u.tries = 0 and u.set_aside_at is null order by u.delivery_id`, limit)
+	batch, err := t.undecidedWhere(neverTried, limit)
 	if err != nil || len(batch) > 0 {
 		return batch, err
 	}
-	return t.undecidedWhere(`u.tries > 0 and u.set_aside_at is null order by u.tries, u.delivery_id`, limit)
+	return t.undecidedWhere(triedBefore, limit)
 }
 
+const (
+	undecidedBodies = `select d.id, d.source, d.received_at, d.verified_by, d.request, d.body from undecided u join deliveries d on d.id = u.delivery_id where `
+	neverTried      = `u.tries = 0 and u.set_aside_at is null order by u.delivery_id`
+	triedBefore     = `u.tries > 0 and u.set_aside_at is null order by u.tries, u.delivery_id`
+)
+
 func (t *tx) undecidedWhere(where string, limit int) ([]Delivery, error) {
-	rows, err := t.QueryContext(t.ctx, `select d.id, d.source, d.received_at, d.verified_by, d.request, d.body
-		from undecided u join deliveries d on d.id = u.delivery_id where `+where+` limit $1`+t.skipLocked, limit)
+	rows, err := t.QueryContext(t.ctx, undecidedBodies+where+` limit $1`+t.skipLocked, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read undecided deliveries: %w", err)
 	}

@@ -72,13 +72,17 @@ func (l *Ledger) Invitation(ctx context.Context, id int64) (Invitation, error) {
 
 // Invitations lists invitations, newest first.
 func (l *Ledger) Invitations(ctx context.Context, f Filter) ([]Invitation, error) {
+	query, args := f.query()
+	return collect(ctx, l.read, scanInvitation, query, args...)
+}
+
+func (f Filter) query() (string, []any) {
 	where := conditions{}
 	where.add("state = ", string(f.State), f.State != "")
 	where.add("email = ", f.Email, f.Email != "")
 	where.add("source = ", f.Source, f.Source != "")
 	where.add("id < ", f.Before, f.Before > 0)
-	return collect(ctx, l.read, scanInvitation,
-		`select `+invitationColumns+` from invitations`+where.text+` order by id desc`+limited(f.Limit), where.args...)
+	return `select ` + invitationColumns + ` from invitations` + where.text + ` order by id desc` + limited(f.Limit), where.args
 }
 
 func limited(limit int) string {

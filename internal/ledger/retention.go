@@ -80,8 +80,12 @@ func (t *tx) next(kind, oldRows string, before time.Time) (s span, found bool, e
 	if err != nil {
 		return s, false, err
 	}
-	s.upTo, _, err = t.id(`select coalesce(max(id), 0) from (`+oldRows+`) old where at < $2`, s.after, millis(before), tidyBatch)
+	s.upTo, _, err = t.id(lastOf(oldRows), s.after, millis(before), tidyBatch)
 	return s, s.upTo > 0, err
+}
+
+func lastOf(oldRows string) string {
+	return `select coalesce(max(id), 0) from (` + oldRows + `) old where at < $2`
 }
 
 func (t *tx) reached(kind string, s span) error {

@@ -54,6 +54,7 @@ type grammar struct {
 	skipLocked     string // ends a select of undecided rows, called u, that no other instance has in hand
 	takeBack       string // hands out again the running jobs of queue $1 that began more than $2 seconds ago; empty where a start does
 	oldestJob      string // the moment of the oldest job that is due
+	byDue          string // names the index of what is due, where the planner would sort all that is queued instead
 	invitationOf   string // the invitation of an InviteJob
 	doneJobs       string // removes up to $3 jobs that ended in state $1 before $2
 	lookUpsWaiting string // counts the events whose address is being asked for; $1 is the kind of the jobs
@@ -188,6 +189,7 @@ func (s sqlite) grammar() grammar {
 		groups:   []int{16, 4, 1},    // longer statements take longer to prepare than they save
 		deciders: 1, decideBatch: 48, // acceptances wait for the one writer meanwhile: for some 10 ms
 		oldestJob:    oldestJob(`cast(unixepoch(min(scheduled_at), 'subsec') * 1000 as integer)`),
+		byDue:        ` indexed by invitations_due`,
 		invitationOf: `json_extract(args, '$.invitation')`,
 		doneJobs:     doneJobs(`strftime('%Y-%m-%d %H:%M:%f', $2 / 1000.0, 'unixepoch')`),
 		lookUpsWaiting: `select count(distinct json_extract(e.value, '$.event')) from river_job j,

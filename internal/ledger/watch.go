@@ -165,18 +165,21 @@ func (d Due) Idle(now time.Time) time.Duration {
 // Due measures what waits. It reads by indices, however much that is.
 func (l *Ledger) Due(ctx context.Context) (d Due, err error) {
 	var delivery, job, invitation sql.NullInt64
-	err = l.read.QueryRowContext(ctx, `select
-		(select d.received_at from undecided u join deliveries d on d.id = u.delivery_id where u.set_aside_at is null order by u.delivery_id limit 1),
-		(`+l.grammar.oldestJob+`),
-		(select coalesce(next_try_at, updated_at) from invitations
-			where state = 'queued' and coalesce(next_try_at, updated_at) <= $1 order by coalesce(next_try_at, updated_at) limit 1)`,
-		millis(l.now())).Scan(&delivery, &job, &invitation)
+	err = l.read.QueryRowContext(ctx, l.grammar.due(), millis(l.now())).Scan(&delivery, &job, &invitation)
 	if err != nil {
 		return d, fmt.Errorf("measure what is due: %w", err)
 	}
 	d.Delivery, d.Job, d.Invitation = moment(delivery), moment(job), moment(invitation)
 	d.Pace, err = l.paceNow(ctx)
 	return d, err
+}
+
+func (g grammar) due() string {
+	return `select
+		(select d.received_at from undecided u join deliveries d on d.id = u.delivery_id where u.set_aside_at is null order by u.delivery_id limit 1),
+		(` + g.oldestJob + `),
+		(select coalesce(next_try_at, updated_at) from invitations` + g.byDue + `
+			where state = 'queued' and coalesce(next_try_at, updated_at) <= $1 order by coalesce(next_try_at, updated_at) limit 1)`
 }
 
 func (l *Ledger) paceNow(ctx context.Context) (Pace, error) {
@@ -200,6 +203,8 @@ func (l *Ledger) SetAside(ctx context.Context, before int64, limit int) ([]SetAs
 		err = row.Scan(&s.Delivery, &s.Source, &received, &at, &s.Tries, &s.Error)
 		s.ReceivedAt, s.At = moment(received), moment(at)
 		return s, err
-	}, `select u.delivery_id, d.source, d.received_at, u.set_aside_at, u.tries, u.error from undecided u join deliveries d on d.id = u.delivery_id
-		where u.set_aside_at is not null and ($1 = 0 or u.delivery_id < $1) order by u.delivery_id desc limit $2`, before, limit)
+	}, setAsideList, before, limit)
 }
+
+const setAsideList = `select u.delivery_id, d.source, d.received_at, u.set_aside_at, u.tries, u.error from undecided u join deliveries d on d.id = u.delivery_id
+	where u.set_aside_at is not null and ($1 = 0 or u.delivery_id < $1) order by u.delivery_id desc limit $2`
