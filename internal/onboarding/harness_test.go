@@ -73,13 +73,15 @@ func (b *lockedBuffer) String() string {
 // A world is everything around the stages: a ledger, a Retool and what was logged.
 type world struct {
 	*testing.T
-	path   string
-	ledger *ledger.Ledger
-	retool *retooltest.Retool
-	ob     *onboarding.Onboarding
-	logs   *lockedBuffer
-	source *webhook.Source
-	client *retoolclient.Client
+	path string
+	// address is of the ledger where that is no SQLite file at path.
+	address string
+	ledger  *ledger.Ledger
+	retool  *retooltest.Retool
+	ob      *onboarding.Onboarding
+	logs    *lockedBuffer
+	source  *webhook.Source
+	client  *retoolclient.Client
 }
 
 // A setting is what a test changes of a world.
@@ -97,7 +99,7 @@ type setting struct {
 
 func newWorld(t *testing.T, s setting) *world {
 	t.Helper()
-	w := &world{T: t, logs: new(lockedBuffer), path: filepath.Join(t.TempDir(), "usher.db")}
+	w := &world{T: t, logs: new(lockedBuffer), address: s.address, path: filepath.Join(t.TempDir(), "usher.db")}
 	logger := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
 	s.retool.Token = token
