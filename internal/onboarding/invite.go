@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -21,9 +22,10 @@ const (
 	rateLimitWait = time.Minute
 	// probeWait is when an invitation that met a stop is looked at again.
 	probeWait = 5 * time.Minute
-	// stoppedRecheck is how often a job asks whether sending goes on again: whoever was let through first
-	// may have lifted the stop.
+	// stoppedRecheck is when the job comes back whose own attempt met a stop, and stoppedPoll how often one job asks,
+	// for all that wait, whether sending goes on again.
 	stoppedRecheck = 5 * time.Second
+	stoppedPoll    = time.Second
 	// settleFor bounds the recording of an attempt, which goes on when its job is cancelled.
 	settleFor = 5 * time.Second
 )
@@ -79,12 +81,22 @@ func (ob *Onboarding) slot(ctx context.Context, until time.Time, take func() (le
 		if time.Now().After(until) { // after earlier calls: the job's end could cut this one off
 			return ledger.Slot{}, river.JobSnooze(0)
 		}
+		if wait := ob.gate.wait(time.Now()); wait > 0 {
+			if !ob.rest(ctx, min(wait, time.Until(until)+time.Millisecond)) {
+				return ledger.Slot{}, river.JobSnooze(0)
+			}
+			continue
+		}
 		slot, err := take()
-		if err != nil || slot.Granted || slot.Void {
+		if err != nil || slot.Void {
 			return slot, err
 		}
+		ob.gate.set(slot.Stopped != "" && !slot.Granted, time.Now())
+		if slot.Granted {
+			return slot, nil
+		}
 		if slot.Stopped != "" {
-			return slot, river.JobSnooze(stoppedRecheck)
+			continue
 		}
 		switch {
 		case slot.Wait > holdFor:
@@ -101,6 +113,34 @@ func (ob *Onboarding) slot(ctx context.Context, until time.Time, take func() (le
 			return slot, river.JobSnooze(0)
 		}
 	}
+}
+
+// A gate is closed while sending is stopped, so that a hundred thousand jobs that wait do not each ask the ledger, and
+// ask again: those in hand stay in hand, the others queued, and one asks for all.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	next   time.Time // when one may ask
+}
+
+// wait is how long to wait; whoever gets zero asks, and sets the gate by the answer.
+func (g *gate) wait(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		return 0
+	}
+	if wait := g.next.Sub(now); wait > 0 {
+		return wait
+	}
+	g.next = now.Add(stoppedPoll)
+	return 0
+}
+
+func (g *gate) set(closed bool, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed, g.next = closed, now.Add(stoppedPoll)
 }
 
 // aloneAtFault keeps one invitation that Retool always answers with a stop from stopping everybody again:

@@ -51,6 +51,7 @@ type Onboarding struct {
 	pacers   map[string]*pacer // of the LookUps
 	jobs     *river.Client[*sql.Tx]
 	stopping chan struct{} // closed when workers should hand back what merely waits
+	gate     gate
 	ledgerUp edge
 	idle     edge
 	panics   atomic.Int64

@@ -2,6 +2,7 @@ package onboarding_test
 
 import (
 	"database/sql"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -134,4 +135,55 @@ func TestIdleIsSaidOnce(t *testing.T) {
 	w.reaches(jane, ledger.Sent)
 	w.until("its end is said", func() bool { return w.logged("invitations go out again") == 1 })
 	w.equal("said", w.logged("an invitation is due and nobody sends it"), 1)
+}
+
+// While sending is stopped, many that are queued cost next to nothing, and all go on once it is lifted.
+func TestStoppedSendingLeavesTheQueueAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setting{})
+	const many, workers = 2000, 64
+	var emails []string
+	for i := range many {
+		emails = append(emails, fmt.Sprintf("grown%d@customer.example", i))
+	}
+	w.queuedAtOnce(emails)
+	must(w.ledger.ChangePace(t.Context(), ledger.PaceChange{Stop: "the token is refused"}))(t)
+	w.tamper(`create table asked (n integer)`, `insert into asked values (0)`,
+		`create trigger handed after update of state on river_job when new.state = 'running' begin update asked set n = n + 1; end`)
+	w.retool.SetToken("retool_another0123456789") // the start asks for a probe, which is refused
+	w.run()
+	time.Sleep(4 * time.Second) // the time in which the queue would be turned over
+	db := must(sql.Open("sqlite", w.path+"?_pragma=busy_timeout(10000)"))(t)
+	defer db.Close()
+	var handed int
+	if err := db.QueryRowContext(t.Context(), `select n from asked`).Scan(&handed); err != nil {
+		t.Fatal(err)
+	}
+	if handed < 1 || handed > 2*workers {
+		t.Errorf("%d jobs were handed out, want no more than the workers hold", handed)
+	}
+	w.equal("queued", w.summary().Invitations[ledger.Queued], many)
+
+	w.retool.SetToken(token)
+	if err := w.ledger.ProbeNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.until("many are sent", func() bool { return w.summary().Invitations[ledger.Sent] > 50 })
+}
+
+// queuedAtOnce is queued in one transaction.
+func (w *world) queuedAtOnce(emails []string) {
+	w.Helper()
+	must(w.ledger.Accept(w.Context(), ledger.Delivery{Source: "stripe", ReceivedAt: time.Now(), VerifiedBy: "secrets[0]", Body: []byte("many")}))(w.T)
+	must(w.ledger.Decide(w.Context(), 1, func(ledger.Delivery) (all []ledger.Verdict, _ error) {
+		for _, email := range emails {
+			address, err := access.ParseAddress(email)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, ledger.Verdict{Event: access.Event{Source: "stripe", ID: "evt_of_" + email, Email: email},
+				Decision: access.Decision{Outcome: access.Invite, Reason: access.ReasonExternal, Rule: -1, Address: address}})
+		}
+		return all, nil
+	}))(w.T)
 }
