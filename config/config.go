@@ -46,6 +46,7 @@ type Config struct {
 	Log             Log               `yaml:"log"`
 	MaxBody         int64             `yaml:"max_body"` // bytes
 	ShutdownTimeout time.Duration     `yaml:"shutdown_timeout"`
+	Retention       Retention         `yaml:"retention"`
 	Retool          Retool            `yaml:"retool"`
 	Domains         Domains           `yaml:"domains"`
 	Access          []Rule            `yaml:"access"`
@@ -59,6 +60,12 @@ type Config struct {
 type Log struct {
 	Level  string `yaml:"level"`  // debug, info, warn or error
 	Format string `yaml:"format"` // json or text; "" leaves it to the terminal
+}
+
+// Retention says for how long what is done is kept; 0 is for ever.
+type Retention struct {
+	Bodies time.Duration `yaml:"bodies"`
+	Events time.Duration `yaml:"events"`
 }
 
 // Retool is the organisation that customers are invited to.

@@ -110,6 +110,8 @@ func TestEnvironmentAloneIsEnough(t *testing.T) {
 		{what: "database", got: cfg.Database.Reveal(), want: "postgres://u:" + canary + "@db/usher"},
 		{what: "log", got: cfg.Log, want: config.Log{Level: "info"}},
 		{what: "max_body", got: cfg.MaxBody, want: int64(1 << 20)},
+		{what: "retention.bodies", got: cfg.Retention.Bodies, want: 90 * 24 * time.Hour},
+		{what: "retention.events", got: cfg.Retention.Events, want: 400 * 24 * time.Hour},
 		{what: "shutdown_timeout", got: cfg.ShutdownTimeout, want: 8 * time.Second},
 		{what: "retool", got: cfg.Retool, want: config.Retool{
 			URL: "https://acme.retool.com", Token: config.NewSecret("retool_" + canary), API: "auto",
@@ -301,6 +303,14 @@ func TestProblems(t *testing.T) {
 			want: []string{
 				"usher.yaml:6: sources.a.verify.tolerance: is zero, which would not switch the check off but refuse everything; remove it, or write a time such as 5m",
 				"usher.yaml:11: sources.b.verify.tolerance: is zero",
+			},
+		}, {
+			name: "what is kept for a while is kept for an hour or more",
+			file: files{"usher.yaml": "retention:\n  bodies: 90\n  events: 59m\n"},
+			env:  []string{"USHER_RETENTION_EVENTS=90 d"},
+			want: []string{
+				"usher.yaml:2: retention.bodies: is a number, wants a time such as 90d or 36h, from 1h to 100 years, or 0 for ever",
+				"env USHER_RETENTION_EVENTS: retention.events: is text, wants a time such as 90d",
 			},
 		}, {
 			name: "a tolerance has its bounds",

@@ -101,6 +101,14 @@ var configKeys = []key[Config]{
 		doc:  "Time that running work gets to finish when Usher is told to stop.",
 		read: to(func(c *Config) *time.Duration { return &c.ShutdownTimeout }, duration(0, 10*time.Minute)),
 	}, {
+		path: "retention.bodies", def: "90d",
+		doc:  "How long the raw bodies of decided webhooks are kept, such as `90d` or `36h`; `0` is for ever.",
+		read: to(func(c *Config) *time.Duration { return &c.Retention.Bodies }, keepFor),
+	}, {
+		path: "retention.events", def: "400d",
+		doc:  "How long events that were skipped are kept; `0` is for ever. Those that spoke for an invitation are kept in any case.",
+		read: to(func(c *Config) *time.Duration { return &c.Retention.Events }, keepFor),
+	}, {
 		path: "retool.url", short: "RETOOL_URL", need: "set RETOOL_URL, or retool.url in usher.yaml",
 		doc:  "Address of the Retool organisation, such as `https://acme.retool.com`.",
 		read: to(func(c *Config) *string { return &c.Retool.URL }, safeBase),

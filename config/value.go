@@ -210,7 +210,25 @@ func duration(least, most time.Duration) parser[time.Duration] {
 	}
 }
 
-const century = 876000 * time.Hour
+// keepFor understands for how long something is kept: as a time, or in days, which Go does not know; 0 is for ever.
+func keepFor(v value) (time.Duration, []fault) {
+	written := strings.TrimSpace(v.Text)
+	if number, inDays := strings.CutSuffix(written, "d"); inDays {
+		if n, err := strconv.ParseUint(number, 10, 16); err == nil && n <= uint64(century/day) {
+			written = time.Duration(n * uint64(day)).String()
+		}
+	}
+	d, err := time.ParseDuration(written)
+	if v.Shape != scalar || err != nil || d != 0 && d < time.Hour || d > century {
+		return 0, wants(v, "a time such as 90d or 36h, from 1h to 100 years, or 0 for ever")
+	}
+	return d, nil
+}
+
+const (
+	day     = 24 * time.Hour
+	century = 876000 * time.Hour
+)
 
 // inWords writes a time as people do where Go would count its hours.
 func inWords(d time.Duration) string {

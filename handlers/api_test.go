@@ -2,10 +2,12 @@ package handlers_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -281,16 +283,61 @@ func TestSummary(t *testing.T) {
 	}
 	const path = "/v1/summary"
 	run(t, w, []scenario{
-		{name: "nothing yet", path: path, wantStatus: 200, wantBody: []string{`"queued":0`, `"revoked":0`, `"undecided_deliveries":0`, `"oldest_waiting":null`, `"sending":{"state":"going on"}`}},
+		{name: "nothing yet", path: path, wantStatus: 200, wantBody: []string{`"queued":0`, `"revoked":0`, `"undecided_deliveries":0`, `"oldest_waiting":null`, `"oldest_due":{"delivery":null,"job":null,"invitation":null}`, `"sending":{"state":"going on"}`}},
 		{name: "a delivery waits", before: func(t *testing.T, w *world) {
 			t.Helper()
 			do(t, w, scenario{path: hook, signedBy: secret, body: event("evt_1", "ada@example.com")}.request(t, w))
 		}, path: path, wantStatus: 200, wantBody: []string{`"undecided_deliveries":1`, `"oldest_waiting":"20`}, wantAbsent: []string{"ada@example.com"}},
-		{name: "an invitation waits", before: func(t *testing.T, w *world) { t.Helper(); w.decide(t) }, path: path, wantStatus: 200, wantBody: []string{`"undecided_deliveries":0`, `"queued":1`}},
+		{name: "an invitation waits", before: func(t *testing.T, w *world) { t.Helper(); w.decide(t) }, path: path, wantStatus: 200, wantBody: []string{`"undecided_deliveries":0`, `"queued":1`, `"oldest_due":{"delivery":null,"job":"20`, `"invitation":"20`}},
 		{name: "Retool asked us to wait", before: pace(ledger.PaceChange{Wait: time.Hour}), path: path, wantStatus: 200, wantBody: []string{`"state":"waiting"`, `"next_try_at":"20`}},
 		{name: "sending is stopped", before: pace(ledger.PaceChange{Stop: "Retool refuses the token"}), path: path, wantStatus: 200, wantBody: []string{`"state":"stopped","reason":"Retool refuses the token","since":"20`, `"next_try_at":"20`}},
 		{name: "Retool works again", before: pace(ledger.PaceChange{Works: true}), path: path, wantStatus: 200, wantBody: []string{`"sending":{"state":"going on"}`, `"warnings":[]`}},
 	})
+}
+
+// A later clock finds that nobody sends what is due.
+func TestSummaryTellsIdle(t *testing.T) {
+	w := newWorld(t, func(o *handlers.Options) { o.Now = func() time.Time { return time.Now().Add(2 * time.Minute) } })
+	w.record(t, "evt_1", "ada@example.com")
+	run(t, w, []scenario{{name: "idle", path: "/v1/summary", wantStatus: 200, wantBody: []string{`"sending":{"state":"idle","reason":"an invitation is due and nobody sends it","since":"20`}}})
+}
+
+func TestDeliveriesThatWereSetAside(t *testing.T) {
+	w := newWorld(t, nil)
+	for range 2 {
+		if _, err := w.ledger.Accept(t.Context(), ledger.Delivery{Source: "removed", ReceivedAt: time.Now(), Body: []byte("ada@example.com")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 9 {
+		if _, err := w.ledger.Decide(t.Context(), 9, func(ledger.Delivery) ([]ledger.Verdict, error) { return nil, errors.New("no such source") }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const path = "/v1/deliveries?state=set_aside"
+	run(t, w, []scenario{
+		{name: "newest first, with the reason", path: path + "&limit=1", wantStatus: 200, wantBody: []string{`"delivery":2,"source":"removed"`, `"tries":3,"error":"decide delivery 2: no such source"`, `"next_cursor":"2"`}, wantAbsent: []string{`"delivery":1`, "ada@"}},
+		{name: "the last page", path: path + "&cursor=2", wantStatus: 200, wantBody: []string{`"delivery":1,`, `"next_cursor":null`}, wantAbsent: []string{`"delivery":2`}},
+		{name: "no state", path: "/v1/deliveries", wantStatus: 422, wantBody: []string{`"field":"state"`, "set_aside"}},
+		{name: "without a token", path: path, anonymous: true, wantStatus: 401},
+	})
+}
+
+// Retention may have removed what a replay reads.
+func TestReplayOfWhatIsGone(t *testing.T) {
+	w := newWorld(t, nil)
+	id, err := w.ledger.Accept(t.Context(), ledger.Delivery{Source: "stripe", ReceivedAt: time.Now().Add(-2 * time.Hour), Body: []byte("old")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.ledger.Decide(t.Context(), 9, func(ledger.Delivery) ([]ledger.Verdict, error) { return nil, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := w.ledger.Tidy(t.Context(), ledger.Retention{Bodies: time.Hour}); err != nil || n.Bodies != 1 {
+		t.Fatalf("removed %+v, %v", n, err)
+	}
+	run(t, w, []scenario{{name: "is told plainly", method: "POST", path: "/v1/deliveries/" + strconv.FormatInt(id, 10) + "/replay", wantStatus: 410,
+		wantBody: []string{"delivery 1: its body is gone: it is older than retention.bodies; ask its sender to send the event again"}}})
 }
 
 func TestSummaryTellsTheWarnings(t *testing.T) {

@@ -39,6 +39,7 @@ var statuses = []struct {
 	{err: errEncoding, status: http.StatusUnsupportedMediaType},
 	{err: errCutShort, status: http.StatusBadRequest},
 	{err: ledger.ErrNotFound, status: http.StatusNotFound, shown: true},
+	{err: ledger.ErrBodyGone, status: http.StatusGone, shown: true},
 	{err: ledger.ErrConflict, status: http.StatusConflict, shown: true},
 	{err: ledger.ErrBusy, status: http.StatusServiceUnavailable, retryAfter: 2},
 	{err: ledger.ErrUnwritable, status: http.StatusServiceUnavailable, retryAfter: 30},

@@ -33,7 +33,7 @@ func TestReadyWhileSendingIsStopped(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	w := newWorld(t, nil)
+	w := newWorld(t, func(o *handlers.Options) { o.Panics = func() int64 { return 3 } })
 	w.record(t, "evt_0", "grace@example.com")
 	run(t, w, []scenario{
 		{name: "accepted", path: hook, signedBy: secret, body: event("evt_metrics", "ada@example.com"), wantStatus: 200},
@@ -45,7 +45,8 @@ func TestMetrics(t *testing.T) {
 			`usher_deliveries_total{result="accepted",source="stripe"} 1`, `usher_deliveries_total{result="rejected",source="stripe"} 2`, `usher_deliveries_total{result="refused",source="stripe"} 1`,
 			`usher_signature_failures_total{rule="no_match",source="stripe"} 1`, `usher_signature_failures_total{rule="no_signature",source="stripe"} 1`,
 			"usher_accept_duration_seconds_count 1", `usher_build_info{version="1.2.3"} 1`, `usher_invitations{state="queued"} 1`, `usher_invitations{state="failed"} 0`,
-			"usher_undecided_deliveries 1", "usher_set_aside_deliveries 0", "usher_oldest_waiting_seconds ", "usher_sending_stopped 0", "go_goroutines", "process_",
+			"usher_undecided_deliveries 1", "usher_set_aside_deliveries 0", "usher_oldest_waiting_seconds ", "usher_sending_stopped 0", `usher_oldest_due_seconds{of="delivery"} `,
+			`usher_oldest_due_seconds{of="job"} `, `usher_oldest_due_seconds{of="invitation"} `, "usher_sending_idle_seconds ", "usher_panics_total 3", "go_goroutines", "process_",
 		}, wantAbsent: []string{"@", "evt_", "whsec"}},
 		{name: "sending is stopped", before: func(t *testing.T, w *world) {
 			t.Helper()

@@ -117,6 +117,7 @@ func (p *parts) behind(door *handlers.Door, book *ledger.Ledger) (*onboarding.On
 		Ledger: book, Policy: p.policy, Sources: p.sources, Retool: p.retool, LookUps: p.lookUps,
 		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait,
 		CallTimeout: p.config.Retool.Timeout, Logger: p.log,
+		Retention: ledger.Retention{Bodies: p.config.Retention.Bodies, Events: p.config.Retention.Events},
 	})
 	if err != nil {
 		return nil, err

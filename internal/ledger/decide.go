@@ -103,16 +103,21 @@ func (t *tx) decided(batch []Delivery) error {
 
 // undecided reads the deliveries that wait, oldest first. Those that failed before come when there are no others.
 func (t *tx) undecided(limit int) ([]Delivery, error) {
-	batch, err := t.undecidedWhere(`u.tries = 0 and u.set_aside_at is null order by u.delivery_id`, limit)
+	batch, err := t.undecidedWhere(neverTried, limit)
 	if err != nil || len(batch) > 0 {
 		return batch, err
 	}
-	return t.undecidedWhere(`u.tries > 0 and u.set_aside_at is null order by u.tries, u.delivery_id`, limit)
+	return t.undecidedWhere(triedBefore, limit)
 }
 
+const (
+	undecidedBodies = `select d.id, d.source, d.received_at, d.verified_by, d.request, d.body from undecided u join deliveries d on d.id = u.delivery_id where `
+	neverTried      = `u.tries = 0 and u.set_aside_at is null order by u.delivery_id`
+	triedBefore     = `u.tries > 0 and u.set_aside_at is null order by u.tries, u.delivery_id`
+)
+
 func (t *tx) undecidedWhere(where string, limit int) ([]Delivery, error) {
-	rows, err := t.QueryContext(t.ctx, `select d.id, d.source, d.received_at, d.verified_by, d.request, d.body
-		from undecided u join deliveries d on d.id = u.delivery_id where `+where+` limit $1`+t.skipLocked, limit)
+	rows, err := t.QueryContext(t.ctx, undecidedBodies+where+` limit $1`+t.skipLocked, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read undecided deliveries: %w", err)
 	}
@@ -144,15 +149,18 @@ func (l *Ledger) blame(ctx context.Context, delivery int64, cause error) error {
 	})
 }
 
-// Replay marks a delivery undecided again, so that it is decided under today's rules.
+// Replay marks a delivery undecided again, so that it is decided under today's rules. It is ErrBodyGone where retention
+// removed what would be read.
 func (l *Ledger) Replay(ctx context.Context, delivery int64) error {
 	return l.change(ctx, func(t *tx) error {
-		_, found, err := t.id(`select id from deliveries where id = $1 and body is not null`, delivery)
-		if err != nil {
+		hasBody, found, err := t.id(`select case when body is null then 0 else 1 end from deliveries where id = $1`+t.lockRow, delivery)
+		switch {
+		case err != nil:
 			return err
-		}
-		if !found {
+		case !found:
 			return fmt.Errorf("delivery %d: %w", delivery, ErrNotFound)
+		case hasBody == 0:
+			return fmt.Errorf("delivery %d: %w; ask its sender to send the event again", delivery, ErrBodyGone)
 		}
 		_, err = t.exec(`insert into undecided (delivery_id) values ($1)
 			on conflict (delivery_id) do update set tries = 0, set_aside_at = null, error = ''`, delivery)
@@ -235,6 +243,9 @@ func (t *tx) decision(event int64, v Verdict) (invitation int64, err error) {
 func (t *tx) resend(p *pass, known *found) (invitation int64, err error) {
 	event := known.id
 	same, err := t.hasBodyOf(p, known.delivery)
+	if err == nil && !same {
+		same, err = t.bodyIsGone(known.delivery) // then nobody can say that it was another
+	}
 	if err != nil {
 		return 0, err
 	}

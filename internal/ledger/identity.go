@@ -33,6 +33,12 @@ func (t *tx) hasBodyOf(p *pass, delivery int64) (bool, error) {
 	return n > 0, err
 }
 
+// bodyIsGone says whether retention removed a delivery's body.
+func (t *tx) bodyIsGone(delivery int64) (bool, error) {
+	_, gone, err := t.id(`select id from deliveries where id = $1 and body is null`, delivery)
+	return gone, err
+}
+
 // A found event is what the ledger knew of a verdict's event before.
 type found struct {
 	id          int64

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/usher-dev/usher/internal/access"
 )
@@ -15,6 +16,7 @@ import (
 const (
 	QueueRetool = "retool"  // calls to Retool, all under the shared pace
 	QueueLookUp = "look_up" // questions to senders
+	QueueUpkeep = "upkeep"  // the ledger's own, one at a time
 )
 
 // maxJobTries is how often River hands out a job whose work ended in an error or a panic, which is a fault
@@ -91,6 +93,18 @@ func (LookUpJob) Kind() string { return "look_up" }
 // InsertOpts sends the job to the queue of look-ups.
 func (LookUpJob) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{Queue: QueueLookUp, MaxAttempts: maxJobTries}
+}
+
+// An UpkeepJob removes what need not be kept any longer. There is never more than one.
+type UpkeepJob struct{}
+
+// Kind names the job in River's table.
+func (UpkeepJob) Kind() string { return "upkeep" }
+
+// InsertOpts sends the job to its own queue, unless one waits or runs there.
+func (UpkeepJob) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: QueueUpkeep, MaxAttempts: maxJobTries, UniqueOpts: river.UniqueOpts{ByState: []rivertype.JobState{
+		rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable, rivertype.JobStateRunning, rivertype.JobStateScheduled}}}
 }
 
 // TakeOver makes the calling process one that works this ledger's jobs, until release is called. On SQLite it

@@ -30,6 +30,8 @@ import (
 var (
 	// ErrNotFound means that the ledger has no such row.
 	ErrNotFound = errors.New("not in the ledger")
+	// ErrBodyGone means that retention removed the body of a delivery: it cannot be read again.
+	ErrBodyGone = errors.New("its body is gone: it is older than retention.bodies")
 	// ErrUnwritable means that nothing can be committed now: the disk is full, the file is read-only, broken
 	// or locked by another program. Nothing was written; the same call may succeed later.
 	ErrUnwritable = errors.New("the ledger cannot be written")
@@ -70,6 +72,7 @@ type Ledger struct {
 	acceptor  *acceptor
 	slots     *group[*slotAsked]
 	settler   *group[*settling]
+	counted   countCache
 	now       func() time.Time
 	clock     rivertype.TimeGenerator
 	log       *slog.Logger

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,11 +20,13 @@ func TestPlansReadByAnIndex(t *testing.T) {
 		{name: "a reason of a source since a time", filter: EventFilter{Reason: "no_address", Source: "stripe", Type: "invoice.paid", Since: time.Now(), Limit: 50}, want: "decisions_by_reason (reason=?)"},
 		{name: "an outcome", filter: EventFilter{Outcome: "hold", Limit: 50}, want: "decisions_by_outcome (outcome=?)"},
 		{name: "an address", filter: EventFilter{Email: "jane@example.com", Limit: 50}, want: "decisions_by_email (email=?)"},
+		{name: "a source", filter: EventFilter{Source: "stripe", Limit: 50}, want: "events_by_source (source=?)"},
+		{name: "the next page of a type", filter: EventFilter{Type: "invoice.paid", Before: 7, Limit: 50}, want: "events_by_type (type=? AND id<?)"},
 		{name: "an address and a reason", filter: EventFilter{Email: "jane@example.com", Reason: "external", Limit: 50}, want: "SEARCH d USING INDEX decisions_by_"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			query, args := tt.filter.query()
+			query, args := tt.filter.query(0)
 			got := plan(t, l, query, args...)
 			if !strings.Contains(got, tt.want) {
 				t.Errorf("the plan has no %s:\n%s", tt.want, got)
@@ -43,7 +46,7 @@ func TestPlansReadByAnIndex(t *testing.T) {
 	})
 
 	t.Run("no filter reads the newest events only", func(t *testing.T) {
-		query, args := EventFilter{Limit: 50}.query()
+		query, args := EventFilter{Limit: 50}.query(0)
 		got := plan(t, l, query, args...)
 		if !strings.HasPrefix(got, "SCAN e\n") || strings.Contains(got, "B-TREE") || strings.Count(got, "SCAN") > 1 {
 			t.Errorf("the plan does more than walk the events backwards:\n%s", got)
@@ -63,4 +66,102 @@ func plan(t *testing.T, l *Ledger, query string, args ...any) string {
 		t.Fatal(err)
 	}
 	return strings.Join(steps, "\n")
+}
+
+// hot are the statements that run often or in the way of others. None may read a large table whole, or sort it: on
+// neither store.
+func hot(g grammar) []struct {
+	name  string
+	query string
+	args  []any
+} {
+	invitations := func(f Filter) string {
+		query, _ := f.query()
+		return query
+	}
+	events := func(f EventFilter, from int64) string {
+		query, _ := f.query(from)
+		return query
+	}
+	now := time.Now()
+	return []struct {
+		name  string
+		query string
+		args  []any
+	}{
+		{"what waits to be decided", undecidedBodies + neverTried + ` limit $1` + g.skipLocked, []any{48}},
+		{"what failed before", undecidedBodies + triedBefore + ` limit $1` + g.skipLocked, []any{48}},
+		{"a known identity", `select id from events where source = $1 and event_id = $2`, []any{"stripe", "evt_1"}},
+		{"an identity of any source", `select ` + eventColumns + ` from events e where ` + newestOfAnySource, []any{"evt_1"}},
+		{"an invitation's address", `select id from invitations where email = $1`, []any{"jane@example.com"}},
+		{"all invitations", invitations(Filter{Limit: 50}), nil},
+		{"invitations of a state", invitations(Filter{State: Failed, Limit: 50}), []any{"failed"}},
+		{"invitations of a source", invitations(Filter{Source: "x", Limit: 50}), []any{"x"}},
+		{"the next page of a source and a state", invitations(Filter{State: Failed, Source: "x", Before: 9, Limit: 50}), []any{"failed", "x", 9}},
+		{"events since", events(EventFilter{Since: now, Limit: 50}, 7), []any{millis(now), 7}},
+		{"events of a source", events(EventFilter{Source: "x", Limit: 50}, 0), []any{"x"}},
+		{"events of a type", events(EventFilter{Type: "x", Limit: 50}, 0), []any{"x"}},
+		{"events of a reason", events(EventFilter{Reason: "x", Limit: 50}, 0), []any{"x"}},
+		{"events of an outcome", events(EventFilter{Outcome: "skip", Limit: 50}, 0), []any{"skip"}},
+		{"events of an address", events(EventFilter{Email: "x", Limit: 50}, 0), []any{"x"}},
+		{"what is due", g.due(), []any{millis(now)}},
+		{"what was set aside", setAsideList, []any{0, 50}},
+		{"invitations that are queued", queuedPage, []any{0, 9}},
+		{"old deliveries", lastOf(nextDeliveries), []any{0, 0, 100}},
+		{"old events", lastOf(nextEvents), []any{0, 0, 100}},
+		{"events that may go", removable, []any{0, 100}},
+		{"jobs that are done", g.doneJobs, []any{"completed", millis(now), 100}},
+	}
+}
+
+func TestHotStatementsReadByAnIndex(t *testing.T) {
+	large := []string{"deliveries", "events", "decisions", "invitations", "attempts", "undecided", "river_job"}
+	t.Run("sqlite", func(t *testing.T) {
+		l, _ := openHere(t)
+		for _, s := range hot(l.grammar) {
+			t.Run(s.name, func(t *testing.T) {
+				got := plan(t, l, s.query, s.args...)
+				for line := range strings.Lines(got) {
+					if strings.Contains(line, "SCAN") && !slices.Contains(walked, strings.TrimSpace(line)) || strings.Contains(line, "B-TREE") {
+						t.Errorf("the plan reads or sorts too much: %s\n%s", line, got)
+					}
+				}
+			})
+		}
+	})
+	t.Run("postgres", func(t *testing.T) {
+		l := openPostgresHere(t)
+		tx, err := l.write.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback() }()
+		// The tables are empty: what can be read by an index is.
+		if _, err := tx.ExecContext(t.Context(), `set local enable_seqscan = off; set local enable_sort = off; set local enable_bitmapscan = off; set local plan_cache_mode = force_generic_plan`); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range hot(l.grammar) {
+			t.Run(s.name, func(t *testing.T) {
+				lines, err := collect(t.Context(), tx, func(row scanner) (line string, err error) { err = row.Scan(&line); return line, err }, "explain "+s.query, s.args...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, line := range lines {
+					for _, table := range large {
+						if strings.Contains(line, "Seq Scan on "+table+" ") || strings.Contains(line, "Sort  (") {
+							t.Errorf("the plan reads or sorts too much: %s\n%s", line, strings.Join(lines, "\n"))
+						}
+					}
+				}
+			})
+		}
+	})
+}
+
+// walked are the scans that end with what is asked for: by the order and the limit, or since what is scanned is small.
+var walked = []string{
+	"SCAN invitations",                        // all, newest first
+	"SCAN u",                                  // oldest first: at once what waits, behind what was set aside
+	"SCAN u USING INDEX undecided_set_aside",  // only those
+	"SCAN old", "SCAN s", "SCAN CONSTANT ROW", // what was read by an index
 }

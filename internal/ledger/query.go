@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/usher-dev/usher/internal/access"
@@ -70,13 +72,17 @@ func (l *Ledger) Invitation(ctx context.Context, id int64) (Invitation, error) {
 
 // Invitations lists invitations, newest first.
 func (l *Ledger) Invitations(ctx context.Context, f Filter) ([]Invitation, error) {
+	query, args := f.query()
+	return collect(ctx, l.read, scanInvitation, query, args...)
+}
+
+func (f Filter) query() (string, []any) {
 	where := conditions{}
 	where.add("state = ", string(f.State), f.State != "")
 	where.add("email = ", f.Email, f.Email != "")
 	where.add("source = ", f.Source, f.Source != "")
 	where.add("id < ", f.Before, f.Before > 0)
-	return collect(ctx, l.read, scanInvitation,
-		`select `+invitationColumns+` from invitations`+where.text+` order by id desc`+limited(f.Limit), where.args...)
+	return `select ` + invitationColumns + ` from invitations` + where.text + ` order by id desc` + limited(f.Limit), where.args
 }
 
 func limited(limit int) string {
@@ -132,20 +138,60 @@ func (l *Ledger) Event(ctx context.Context, id int64) (Event, error) {
 // EventBySenderID returns the newest event that a sender gave this identity; any sender where source is empty.
 func (l *Ledger) EventBySenderID(ctx context.Context, source, eventID string) (Event, error) {
 	if source == "" {
-		return l.event(ctx, `e.event_id = $1 order by e.id desc limit 1`, eventID)
+		return l.event(ctx, newestOfAnySource, eventID)
 	}
 	return l.event(ctx, `e.source = $1 and e.event_id = $2`, source, eventID)
 }
 
+// The index of identities begins with the source: it is asked source by source, of which there are few.
+const newestOfAnySource = `e.id = (
+	with recursive sources (source) as (
+		select min(source) from events
+		union all select (select min(o.source) from events o where o.source > s.source) from sources s where s.source is not null)
+	select max(o.id) from sources s join events o on o.source = s.source and o.event_id = $1)`
+
 // Events lists events, newest first, each with the decision that holds.
 func (l *Ledger) Events(ctx context.Context, f EventFilter) ([]Event, error) {
-	query, args := f.query()
+	var from int64
+	if !f.Since.IsZero() {
+		var err error
+		if from, err = l.firstSince(ctx, f.Since.Add(-sinceSlack)); err != nil {
+			return nil, err
+		}
+	}
+	query, args := f.query(from)
 	return collect(ctx, l.read, scanListedEvent, query, args...)
 }
 
+// sinceSlack is more than the clocks of instances differ.
+const sinceSlack = 10 * time.Minute
+
+// firstSince finds the identity from which on events were recorded since a moment: both grow together, so that some
+// twenty looks do, without an index on the time.
+func (l *Ledger) firstSince(ctx context.Context, since time.Time) (first int64, err error) {
+	var low, high int64
+	if err := l.read.QueryRowContext(ctx, `select coalesce(min(id), 0), coalesce(max(id), 0) + 1 from events`).Scan(&low, &high); err != nil {
+		return 0, fmt.Errorf("find events by time: %w", err)
+	}
+	for low < high {
+		middle := low + (high-low)/2
+		var id, at int64
+		err := l.read.QueryRowContext(ctx, `select id, recorded_at from events where id >= $1 order by id limit 1`, middle).Scan(&id, &at)
+		switch {
+		case err != nil && !errors.Is(err, sql.ErrNoRows):
+			return 0, fmt.Errorf("find events by time: %w", err)
+		case err == nil && at < millis(since):
+			low = id + 1
+		default:
+			high = middle
+		}
+	}
+	return low, nil
+}
+
 // query reads in the order of the page, by an index that has it: of decisions, where the filter speaks of
-// them, else of events. However long the ledger is, a page costs no sorting.
-func (f EventFilter) query() (string, []any) {
+// them, else of events, from an identity on. However long the ledger is, a page costs no sorting.
+func (f EventFilter) query(since int64) (string, []any) {
 	const newest = `(select max(n.id) from decisions n where n.event_id = `
 	from, id := `events e left join decisions d on d.id = `+newest+`e.id)`, `e.id`
 	where := conditions{}
@@ -158,6 +204,7 @@ func (f EventFilter) query() (string, []any) {
 	where.add("e.source = ", f.Source, f.Source != "")
 	where.add("e.type = ", f.Type, f.Type != "")
 	where.add("e.recorded_at >= ", millis(f.Since), !f.Since.IsZero())
+	where.add(id+" >= ", since, since > 0)
 	where.add(id+" < ", f.Before, f.Before > 0)
 	return `select ` + eventColumns + `, ` + heldColumns + ` from ` + from + where.text + ` order by ` + id + ` desc` + limited(f.Limit), where.args
 }
@@ -259,27 +306,75 @@ func (l *Ledger) Summary(ctx context.Context) (s Summary, err error) {
 	for _, state := range States() {
 		s.Invitations[state] = 0
 	}
-	counts, err := collect(ctx, l.read, scanStateCount, `select state, count(*) from invitations group by state`)
-	for _, c := range counts {
-		s.Invitations[c.state] = c.n
-	}
+	counted, err := l.counts(ctx)
 	if err != nil {
-		return s, fmt.Errorf("count invitations: %w", err)
+		return s, fmt.Errorf("count what there is: %w", err)
 	}
+	maps.Copy(s.Invitations, counted.invitations)
+	s.Undecided, s.LookingUp = counted.undecided, counted.lookingUp
 	var oldest sql.NullInt64
 	err = l.read.QueryRowContext(ctx, `select
-		(select count(*) from undecided where set_aside_at is null),
 		(select count(*) from undecided where set_aside_at is not null),
-		(`+l.grammar.lookUpsWaiting+`),
-		(select created_at from invitations where state = 'queued' order by id limit 1)`,
-		LookUpJob{}.Kind()).Scan(&s.Undecided, &s.SetAside, &s.LookingUp, &oldest)
+		(select created_at from invitations where state = 'queued' order by id limit 1)`).Scan(&s.SetAside, &oldest)
 	if err != nil {
 		return s, fmt.Errorf("count what waits: %w", err)
 	}
+	s.Undecided -= s.SetAside
 	s.Due, err = l.Due(ctx)
 	s.OldestWaiting = earlier(moment(oldest), s.Due.Delivery)
 	return s, err
 }
+
+const (
+	// Counting reads all that it counts: of a million rows that takes a tenth of a second. Counters in the ledger would be
+	// exact, but every change of a state would wait for their rows. So large counts are good for a while.
+	manyCounted   = 50_000
+	manyGoodUntil = 5 * time.Second
+)
+
+// counts are what costs the more to count the more there is.
+type counts struct {
+	invitations          map[State]int64
+	undecided, lookingUp int64 // undecided with what was set aside
+	until                time.Time
+}
+
+// A countCache keeps large counts. Whoever asks meanwhile waits for the one who counts.
+type countCache struct {
+	mu   sync.Mutex
+	last counts
+}
+
+func (l *Ledger) counts(ctx context.Context) (counts, error) {
+	l.counted.mu.Lock()
+	defer l.counted.mu.Unlock()
+	if time.Now().Before(l.counted.last.until) {
+		return l.counted.last, nil
+	}
+	c := counts{invitations: map[State]int64{}}
+	states, err := collect(ctx, l.read, scanStateCount, countStates)
+	if err != nil {
+		return c, err
+	}
+	err = l.read.QueryRowContext(ctx, `select (`+countUndecided+`), (`+l.grammar.lookUpsWaiting+`)`, LookUpJob{}.Kind()).Scan(&c.undecided, &c.lookingUp)
+	all := c.undecided + c.lookingUp
+	for _, s := range states {
+		c.invitations[s.state] = s.n
+		all += s.n
+	}
+	if all > manyCounted {
+		c.until = time.Now().Add(manyGoodUntil)
+	}
+	if err == nil {
+		l.counted.last = c
+	}
+	return c, err
+}
+
+const (
+	countStates    = `select state, count(*) from invitations group by state`
+	countUndecided = `select count(*) from undecided`
+)
 
 // earlier is the earlier of two moments, of which zero is none.
 func earlier(a, b time.Time) time.Time {

@@ -54,7 +54,9 @@ type grammar struct {
 	skipLocked     string // ends a select of undecided rows, called u, that no other instance has in hand
 	takeBack       string // hands out again the running jobs of queue $1 that began more than $2 seconds ago; empty where a start does
 	oldestJob      string // the moment of the oldest job that is due
+	byDue          string // names the index of what is due, where the planner would sort all that is queued instead
 	invitationOf   string // the invitation of an InviteJob
+	doneJobs       string // removes up to $3 jobs that ended in state $1 before $2
 	lookUpsWaiting string // counts the events whose address is being asked for; $1 is the kind of the jobs
 }
 
@@ -187,7 +189,9 @@ func (s sqlite) grammar() grammar {
 		groups:   []int{16, 4, 1},    // longer statements take longer to prepare than they save
 		deciders: 1, decideBatch: 48, // acceptances wait for the one writer meanwhile: for some 10 ms
 		oldestJob:    oldestJob(`cast(unixepoch(min(scheduled_at), 'subsec') * 1000 as integer)`),
+		byDue:        ` indexed by invitations_due`,
 		invitationOf: `json_extract(args, '$.invitation')`,
+		doneJobs:     doneJobs(`strftime('%Y-%m-%d %H:%M:%f', $2 / 1000.0, 'unixepoch')`),
 		lookUpsWaiting: `select count(distinct json_extract(e.value, '$.event')) from river_job j,
 			json_each(case when json_type(j.args, '$.events') is null then json_array(json(j.args)) else json_extract(j.args, '$.events') end) e
 			where j.kind = $1 and j.finalized_at is null and coalesce(json_extract(e.value, '$.decided'), 0) >=
@@ -203,6 +207,11 @@ func oldestJob(millis string) string {
 		each = append(each, `select `+millis+` as at from river_job where state = 'available' and `+of)
 	}
 	return `select min(at) from (` + strings.Join(each, ` union all `) + `) oldest`
+}
+
+// doneJobs removes jobs by River's index of those that ended.
+func doneJobs(moment string) string {
+	return `delete from river_job where id in (select id from river_job where state = $1 and finalized_at < ` + moment + ` order by finalized_at limit $3)`
 }
 
 // together is how many rows the statement for many inserts at once: each call costs as much as a row.

@@ -46,6 +46,10 @@ func suite(t *testing.T, open opener) {
 		{name: "query", test: testQuery},
 		{name: "events", test: testEvents},
 		{name: "odd text", test: testOddText},
+		{name: "watch", test: testWatch},
+		{name: "retention of bodies", test: testRetentionOfBodies},
+		{name: "retention of events", test: testRetentionOfEvents},
+		{name: "retention of jobs", test: testRetentionOfJobs},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open) })
 	}

@@ -2,6 +2,7 @@ package onboarding_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,13 +73,15 @@ func (b *lockedBuffer) String() string {
 // A world is everything around the stages: a ledger, a Retool and what was logged.
 type world struct {
 	*testing.T
-	path   string
-	ledger *ledger.Ledger
-	retool *retooltest.Retool
-	ob     *onboarding.Onboarding
-	logs   *lockedBuffer
-	source *webhook.Source
-	client *retoolclient.Client
+	path string
+	// address is of the ledger where that is no SQLite file at path.
+	address string
+	ledger  *ledger.Ledger
+	retool  *retooltest.Retool
+	ob      *onboarding.Onboarding
+	logs    *lockedBuffer
+	source  *webhook.Source
+	client  *retoolclient.Client
 }
 
 // A setting is what a test changes of a world.
@@ -91,11 +94,12 @@ type setting struct {
 	front   func(retool http.Handler) http.Handler // what stands before Retool
 	client  retoolclient.Options
 	options onboarding.Options
+	address string // of the ledger, a SQLite file of its own by default
 }
 
 func newWorld(t *testing.T, s setting) *world {
 	t.Helper()
-	w := &world{T: t, logs: new(lockedBuffer), path: filepath.Join(t.TempDir(), "usher.db")}
+	w := &world{T: t, logs: new(lockedBuffer), address: s.address, path: filepath.Join(t.TempDir(), "usher.db")}
 	logger := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
 	s.retool.Token = token
@@ -120,7 +124,7 @@ func newWorld(t *testing.T, s setting) *world {
 		lookUps["stripe"] = onboarding.StripeCustomer(stripeKey, api.URL)
 	}
 
-	w.ledger = must(ledger.Open(t.Context(), "sqlite://"+w.path, ledger.Options{Logger: logger}))(t)
+	w.ledger = must(ledger.Open(t.Context(), cmp.Or(s.address, "sqlite://"+w.path), ledger.Options{Logger: logger}))(t)
 	t.Cleanup(func() {
 		if err := w.ledger.Close(); err != nil {
 			t.Errorf("close: %v", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -21,12 +22,10 @@ const (
 	rateLimitWait = time.Minute
 	// probeWait is when an invitation that met a stop is looked at again.
 	probeWait = 5 * time.Minute
-	// stoppedRecheck is after how long a job asks at the earliest whether sending goes on again: whoever was let
-	// through first may have lifted the stop. Many jobs ask one after the other, as far apart as calls are: more
-	// often nobody could be served, and a stop of hours must not keep the ledger busy.
+	// stoppedRecheck is when the job comes back whose own attempt met a stop, and stoppedPoll how often one job asks,
+	// for all that wait, whether sending goes on again.
 	stoppedRecheck = 5 * time.Second
-	// longestLine is how long a job waits in that line at most.
-	longestLine = time.Hour
+	stoppedPoll    = time.Second
 	// settleFor bounds how long an attempt waits to be recorded, which goes on when its job is cancelled; the commit
 	// itself has as long once more.
 	settleFor = 5 * time.Second
@@ -68,7 +67,7 @@ func (ob *Onboarding) invite(ctx context.Context, job ledger.InviteJob) error {
 			return nil
 		}
 		if settlement.Pace.Stop != "" {
-			return river.JobSnooze(ob.stopped.line(stoppedRecheck, ob.interval, longestLine))
+			return river.JobSnooze(stoppedRecheck)
 		}
 		if !settlement.NextTryAt.IsZero() {
 			return river.JobSnooze(max(0, time.Until(settlement.NextTryAt)))
@@ -83,12 +82,22 @@ func (ob *Onboarding) slot(ctx context.Context, until time.Time, take func() (le
 		if time.Now().After(until) { // after earlier calls: the job's end could cut this one off
 			return ledger.Slot{}, river.JobSnooze(0)
 		}
+		if wait := ob.gate.wait(time.Now()); wait > 0 {
+			if !ob.rest(ctx, min(wait, time.Until(until)+time.Millisecond)) {
+				return ledger.Slot{}, river.JobSnooze(0)
+			}
+			continue
+		}
 		slot, err := take()
-		if err != nil || slot.Granted || slot.Void {
+		if err != nil || slot.Void {
 			return slot, err
 		}
+		ob.gate.set(slot.Stopped != "" && !slot.Granted, time.Now())
+		if slot.Granted {
+			return slot, nil
+		}
 		if slot.Stopped != "" {
-			return slot, river.JobSnooze(ob.stopped.line(stoppedRecheck, ob.interval, longestLine))
+			continue
 		}
 		switch {
 		case slot.Wait > holdFor:
@@ -96,15 +105,38 @@ func (ob *Onboarding) slot(ctx context.Context, until time.Time, take func() (le
 		case slot.Wait > time.Until(until):
 			return slot, river.JobSnooze(slot.Wait)
 		}
-		timer := time.NewTimer(slot.Wait + time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ob.stopping:
-			return slot, river.JobSnooze(0)
-		case <-ctx.Done():
+		if !ob.rest(ctx, slot.Wait+time.Millisecond) {
 			return slot, river.JobSnooze(0)
 		}
 	}
+}
+
+// A gate is closed while sending is stopped, so that a hundred thousand jobs that wait do not each ask the ledger, and
+// ask again: those in hand stay in hand, the others queued, and one asks for all.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	next   time.Time // when one may ask
+}
+
+// wait is how long to wait; whoever gets zero asks, and sets the gate by the answer.
+func (g *gate) wait(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		return 0
+	}
+	if wait := g.next.Sub(now); wait > 0 {
+		return wait
+	}
+	g.next = now.Add(stoppedPoll)
+	return 0
+}
+
+func (g *gate) set(closed bool, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed, g.next = closed, now.Add(stoppedPoll)
 }
 
 // aloneAtFault keeps one invitation that Retool always answers with a stop from stopping everybody again:

@@ -65,7 +65,13 @@ func (w *lookUpWorker) Timeout(*river.Job[ledger.LookUpJob]) time.Duration { ret
 
 // Work asks for the addresses of a job's events.
 func (w *lookUpWorker) Work(ctx context.Context, job *river.Job[ledger.LookUpJob]) error {
-	return w.ob.guard(job.JobRow, func() error { return w.ob.askFor(ctx, job.Args) }, nil)
+	return w.ob.guard(job.JobRow, func() error { return w.ob.askFor(ctx, job.Args) }, func(fault error) error {
+		waiting, err := w.ob.waiting(ctx, job.Args.Events)
+		if err != nil || len(waiting) == 0 {
+			return err
+		}
+		return w.ob.abandon(ctx, waiting, fault.Error())
+	})
 }
 
 // NextRetry is after a fault of ours.
@@ -82,7 +88,7 @@ func (ob *Onboarding) askFor(ctx context.Context, job ledger.LookUpJob) error {
 	source := cmp.Or(job.Source, waiting[0].details.Source)
 	lookUp := ob.LookUps[source]
 	if lookUp == nil {
-		return ob.abandon(ctx, waiting)
+		return ob.abandon(ctx, waiting, "no api_key is configured for this source any more")
 	}
 	t := &turn{Onboarding: ob, source: source, lookUp: lookUp, pace: ob.pacers[source], began: time.Now()}
 	return t.run(ctx, waiting)
@@ -117,11 +123,11 @@ func (ob *Onboarding) waiting(ctx context.Context, events []ledger.LookUpEvent) 
 }
 
 // abandon gives up events that nobody can be asked for.
-func (ob *Onboarding) abandon(ctx context.Context, waiting []waitingEvent) error {
+func (ob *Onboarding) abandon(ctx context.Context, waiting []waitingEvent, why string) error {
 	never := ledger.Attempt{Kind: "customer", StartedAt: time.Now(), Outcome: "never"}
 	var all []ledger.LookedUp
 	for _, w := range waiting {
-		all = append(all, w.givenUp(never, "no api_key is configured for this source any more"))
+		all = append(all, w.givenUp(never, why))
 	}
 	return ob.decideLookedUp(ctx, all)
 }

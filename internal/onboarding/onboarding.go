@@ -40,6 +40,8 @@ type Options struct {
 	FirstWait time.Duration
 	// PollEvery is how often River asks for due jobs, 200 milliseconds by default.
 	PollEvery time.Duration
+	// Retention is for how long the ledger keeps what is done.
+	Retention ledger.Retention
 	Logger    *slog.Logger
 }
 
@@ -49,9 +51,9 @@ type Onboarding struct {
 	interval time.Duration // between two calls to Retool
 	schedule schedule
 	pacers   map[string]*pacer // of the LookUps
-	stopped  pacer             // of the jobs that wait for the end of a stop
 	jobs     *river.Client[*sql.Tx]
 	stopping chan struct{} // closed when workers should hand back what merely waits
+	gate     gate
 	ledgerUp edge
 	idle     edge
 	panics   atomic.Int64
@@ -74,7 +76,9 @@ const (
 
 // CallLimit is for the ledger: after it, a call that may last for timeout is surely over and settled, or its
 // process is dead.
-func CallLimit(timeout time.Duration) time.Duration { return jobTimeout(timeout) + 2*settleFor + beyond }
+func CallLimit(timeout time.Duration) time.Duration {
+	return jobTimeout(timeout) + 2*settleFor + beyond
+}
 
 // jobTimeout is how long a job may last whose call to Retool may last for timeout.
 func jobTimeout(timeout time.Duration) time.Duration {
@@ -97,12 +101,17 @@ func New(o Options) (*Onboarding, error) {
 	river.AddWorker(workers, &inviteWorker{ob: ob})
 	river.AddWorker(workers, &attributesWorker{ob: ob})
 	river.AddWorker(workers, &lookUpWorker{ob: ob})
+	river.AddWorker(workers, &upkeepWorker{ob: ob})
 	var err error
 	ob.jobs, err = river.NewClient(o.Ledger.Driver(), &river.Config{
 		Queues: map[string]river.QueueConfig{
 			ledger.QueueRetool: {MaxWorkers: workersFor(o.RequestsPerMinute), FetchCooldown: fetchFor(o.RequestsPerMinute)},
 			ledger.QueueLookUp: {MaxWorkers: 4},
+			ledger.QueueUpkeep: {MaxWorkers: 1, FetchPollInterval: time.Second},
 		},
+		PeriodicJobs: upkeepJobs(),
+		// River removes 10,000 jobs at once, and acceptances would wait: upkeep removes them.
+		CancelledJobRetentionPeriod: -1, CompletedJobRetentionPeriod: -1, DiscardedJobRetentionPeriod: -1,
 		Workers:              workers,
 		JobTimeout:           jobTimeout(o.CallTimeout),
 		RescueStuckJobsAfter: CallLimit(o.CallTimeout),

@@ -31,20 +31,3 @@ func (p *pacer) hold(d time.Duration) {
 		p.next = until
 	}
 }
-
-// line gives whoever asks the next place in a line, and returns how long until then: at least so long, and one
-// interval after the one before, but never more than most.
-func (p *pacer) line(least, interval, most time.Duration) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	at := p.next
-	if earliest := now.Add(least); at.Before(earliest) {
-		at = earliest
-	}
-	if latest := now.Add(most); at.After(latest) {
-		return most
-	}
-	p.next = at.Add(interval)
-	return at.Sub(now)
-}

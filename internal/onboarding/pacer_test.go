@@ -35,22 +35,6 @@ func TestPacer(t *testing.T) {
 	})
 }
 
-func TestLine(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var p pacer
-		place := func() time.Duration { return p.line(5*time.Second, time.Second, 8*time.Second) }
-		for i, seconds := range []int{5, 6, 7, 8, 8, 8} { // the last ones come back together
-			if got := place(); got.Seconds() != float64(seconds) {
-				t.Errorf("place %d is in %s, want %d s", i, got, seconds)
-			}
-		}
-		time.Sleep(time.Minute)
-		if got := place(); got != 5*time.Second {
-			t.Errorf("in an empty line the first place is in %s", got)
-		}
-	})
-}
-
 func TestAskedToWait(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	tests := []struct {

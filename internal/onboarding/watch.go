@@ -47,12 +47,18 @@ func (ob *Onboarding) watch(ctx context.Context) {
 }
 
 func (ob *Onboarding) takeBack(ctx context.Context) error {
-	n, err := ob.Ledger.TakeBack(ctx, ledger.QueueRetool, CallLimit(ob.CallTimeout))
-	asking, failed := ob.Ledger.TakeBack(ctx, ledger.QueueLookUp, lookUpTimeout+settleFor+beyond)
-	if n += asking; n > 0 {
-		ob.Logger.Warn("jobs that a dead instance had in hand are taken back", "jobs", n)
+	var jobs int64
+	var errs []error
+	for queue, limit := range map[string]time.Duration{
+		ledger.QueueRetool: CallLimit(ob.CallTimeout), ledger.QueueLookUp: lookUpTimeout + settleFor + beyond, ledger.QueueUpkeep: upkeepTimeout + beyond,
+	} {
+		n, err := ob.Ledger.TakeBack(ctx, queue, limit)
+		jobs, errs = jobs+n, append(errs, err)
 	}
-	return errors.Join(err, failed)
+	if jobs > 0 {
+		ob.Logger.Warn("jobs that a dead instance had in hand are taken back", "jobs", jobs)
+	}
+	return errors.Join(errs...)
 }
 
 func (ob *Onboarding) attend(ctx context.Context) error {

@@ -61,9 +61,15 @@ CREATE TABLE events (
 
 CREATE UNIQUE INDEX events_by_body_key on events (source, body_key) where body_key is not null;
 
+CREATE INDEX events_by_delivery on events (delivery_id) where delivery_id is not null;
+
 CREATE INDEX events_by_reuse on events (reuses_id_of, id) where reuses_id_of is not null;
 
 CREATE INDEX events_by_reuse_saying on events (reuses_id_of, fingerprint) where reuses_id_of is not null;
+
+CREATE INDEX events_by_source on events (source, id);
+
+CREATE INDEX events_by_type on events (type, id);
 
 CREATE TABLE invitations (
   id              integer primary key,
@@ -88,9 +94,17 @@ CREATE TABLE invitations (
   sent_at         integer
 );
 
+CREATE INDEX invitations_by_source on invitations (source, id);
+
+CREATE INDEX invitations_by_source_and_state on invitations (source, state, id);
+
 CREATE INDEX invitations_by_state on invitations (state, id);
 
 CREATE INDEX invitations_due on invitations (coalesce(next_try_at, updated_at)) where state = 'queued';
+
+CREATE TABLE kept_bodies (
+  delivery_id integer primary key references deliveries (id)
+);
 
 CREATE TABLE pace (
   id             integer primary key check (id = 1),
@@ -110,6 +124,8 @@ CREATE TABLE resends (
   primary key (event_id, delivery_id)
 ) without rowid;
 
+CREATE INDEX resends_by_delivery on resends (delivery_id);
+
 CREATE TABLE undecided (
   delivery_id  integer primary key references deliveries (id),
   tries        integer not null default 0,
@@ -117,7 +133,14 @@ CREATE TABLE undecided (
   error        text    not null default ''
 );
 
+CREATE INDEX undecided_set_aside on undecided (delivery_id) where set_aside_at is not null;
+
 CREATE INDEX undecided_tried on undecided (tries, delivery_id) where tries > 0 and set_aside_at is null;
+
+CREATE TABLE upkeep (
+  kind    text    primary key, -- bodies, events
+  reached integer not null
+);
 
 CREATE TABLE usher_schema (
 		id INTEGER PRIMARY KEY AUTOINCREMENT,
