@@ -110,6 +110,12 @@ CREATE TABLE resends (
   primary key (event_id, delivery_id)
 ) without rowid;
 
+CREATE TABLE this_ledger (
+  id       integer primary key check (id = 1),
+  identity text    not null,
+  copied   text    not null default '' -- what came from another store and how it was then, JSON; empty: nothing came
+);
+
 CREATE TABLE undecided (
   delivery_id  integer primary key references deliveries (id),
   tries        integer not null default 0,
