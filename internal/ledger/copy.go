@@ -236,11 +236,11 @@ func (c *copier) each(ctx context.Context, step string, counting *sql.Tx, f func
 	}
 	for _, t := range c.tables {
 		c.step = step + " " + t.name
+		c.report(c.step, c.done, c.total)
 		if err := f(ctx, t); err != nil {
 			return fmt.Errorf("%s: %w", c.step, err)
 		}
 	}
-	c.report(step, c.done, c.total)
 	return nil
 }
 
