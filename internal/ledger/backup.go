@@ -58,7 +58,6 @@ func Backup(ctx context.Context, address, file string, report Progress) (size in
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("back up %s to %s: %w", source, file, err), os.Remove(partial))
 	}
-	report("done", size, size)
 	return size, nil
 }
 
