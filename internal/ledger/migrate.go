@@ -9,6 +9,8 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
+const takenBack = "the migration was taken back whole: mend the cause, and start again"
+
 // migrate brings the schema up to date: ours by goose, then River's own. Each migration is a transaction.
 // A schema newer than this program knows is refused, never guessed at.
 func migrate(ctx context.Context, db *sql.DB, d dialect) error {
@@ -25,7 +27,7 @@ func migrate(ctx context.Context, db *sql.DB, d dialect) error {
 		return fmt.Errorf("%w: it is at version %d, this program knows %d; run the newer usher, or restore the backup made before it", ErrNewerSchema, current, target)
 	}
 	if _, err := ours.Up(ctx); err != nil {
-		return fmt.Errorf("migrate the ledger: %w", err)
+		return fmt.Errorf("migrate the ledger: %w; "+takenBack, err)
 	}
 	return migrateJobs(ctx, db, d)
 }
@@ -47,7 +49,7 @@ func migrateJobs(ctx context.Context, db *sql.DB, d dialect) error {
 		return nil
 	}
 	if _, err := jobs.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return fmt.Errorf("migrate River's tables: %w", err)
+		return fmt.Errorf("migrate River's tables: %w; "+takenBack, err)
 	}
 	return nil
 }

@@ -126,6 +126,12 @@ CREATE TABLE resends (
 
 CREATE INDEX resends_by_delivery on resends (delivery_id);
 
+CREATE TABLE this_ledger (
+  id       integer primary key check (id = 1),
+  identity text    not null,
+  copied   text    not null default '' -- what came from another store and how it was then, JSON; empty: nothing came
+);
+
 CREATE TABLE undecided (
   delivery_id  integer primary key references deliveries (id),
   tries        integer not null default 0,
