@@ -27,6 +27,8 @@ var ledgerTables = []table{
 	{name: "decisions", key: "id"},
 	{name: "attempts", key: "id"},
 	{name: "pace", key: "id", always: true, ignored: "proofs"},
+	{name: "upkeep", key: "kind"},
+	{name: "kept_bodies", key: "delivery_id"},
 }
 
 // jobsTable are River's jobs that are not finished. Its types differ between the stores, so that they come as plain
