@@ -30,6 +30,7 @@ type settings struct {
 	Queued      int           `json:"queued"`
 	Pool        int           `json:"pool"`
 	Base        int           `json:"base"`
+	Growth      string        `json:"growth"`
 	only        string
 	json        string
 	folder      string
@@ -52,13 +53,14 @@ func main() {
 	flag.IntVar(&s.Backlog, "backlog", 100_000, "deliveries to be decided, and invitations to be sent, by the scenarios backlog and drain")
 	flag.IntVar(&s.Queued, "queued", 1_000_000, "invitations queued in the scenario memory")
 	flag.IntVar(&s.Pool, "pool", 64, "database connections of the one-row-a-request peer on Postgres")
+	flag.StringVar(&s.Growth, "growth", "0,1000000,5000000", "old events of the ledgers of the scenario growth, fewest first")
 	flag.IntVar(&s.Base, "base", 20, "requests a second before and after the burst of the scenario launch, which is 200 times as many")
 	flag.StringVar(&s.folder, "folder", "", "folder for the ledgers (default: a new one in the working folder; it must be on a real disk)")
 	flag.StringVar(&s.usher, "usher", "", "the usher binary (default: built from this module)")
 	r.flags()
 	flag.Parse()
 	if quick {
-		s.Rounds, s.Duration, s.Backlog, s.Queued = 1, 3*time.Second, 10_000, 20_000
+		s.Rounds, s.Duration, s.Backlog, s.Queued, s.Growth = 1, 3*time.Second, 10_000, 20_000, "0,100000"
 	}
 	var err error
 	switch {

@@ -40,6 +40,7 @@ var scenarios = []scenario{
 	{"launch", "A burst of 200 times the usual traffic.", launch},
 	{"drain", "Queued invitations, sent to a Retool that answers at once.", drain},
 	{"memory", "Memory with many invitations queued.", memory},
+	{"growth", "The same work with more and more old events in the ledger.", growth},
 	{"peers", "What others do, beside Usher, in one run.", comparison{
 		servers: []server{debian, nostore, tutorial, onSQLite, onPostgres}, connections: []int{64},
 		ratios: []ratio{{over: onSQLite, under: debian}, {over: onSQLite, under: tutorial}, {over: onPostgres, under: tutorial}},
