@@ -56,6 +56,8 @@ func live(t *testing.T) (file []byte) {
 	check(t, l.Close())
 	db := outside(t, path)
 	execute(t, db, `update deliveries set body = null where id = 2`) // as retention does
+	execute(t, db, `insert into upkeep (kind, reached) values ('bodies', 2)`)
+	execute(t, db, `insert into kept_bodies (delivery_id) values (1)`)
 	execute(t, db, `update deliveries set body = x'' where id = 1`)
 	execute(t, db, `update river_job set state = 'completed', finalized_at = '2026-03-01 12:00:00.123' where id = 1`)
 	execute(t, db, `update river_job set state = 'running', attempt = 3, attempted_at = '2026-03-01 12:00:00.123', attempted_by = jsonb('["host, \"a\""]'),
@@ -82,7 +84,7 @@ func TestCopy(t *testing.T) {
 		rows[table.Table] = table.Rows
 		equal(t, "hex digits of "+table.Table, len(table.Checksum), 64)
 	}
-	same(t, "rows", rows, map[string]int64{"deliveries": 4, "undecided": 2, "events": 5, "resends": 1, "invitations": 4, "decisions": 5, "attempts": 1, "pace": 1, "river_job": 2})
+	same(t, "rows", rows, map[string]int64{"deliveries": 4, "undecided": 2, "events": 5, "resends": 1, "invitations": 4, "decisions": 5, "attempts": 1, "pace": 1, "river_job": 2, "upkeep": 1, "kept_bodies": 1})
 	equal(t, "the source", sha256.Sum256(must[[]byte](t)(os.ReadFile(path))), before)
 
 	db := outsidePostgres(t, address)
