@@ -36,6 +36,7 @@ const (
 
 // TestCrashSQLite kills Usher at random moments under load, and proves at the end that nothing was lost or doubled.
 func TestCrashSQLite(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "usher.db")
 	s := newSiege(t, "sqlite://"+path, 1)
 	s.start(s.ushers[0])
