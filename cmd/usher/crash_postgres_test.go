@@ -7,9 +7,8 @@ import (
 	"github.com/usher-dev/usher/internal/ledger/ledgertest"
 )
 
-// TestCrashPostgres is TestCrashSQLite with three instances on one Postgres, which is stopped and killed as well.
-func TestCrashPostgres(t *testing.T) {
-	t.Parallel()
+// crashOnPostgres is crashOnSQLite with three instances on one Postgres, which is stopped and killed as well.
+func crashOnPostgres(t *testing.T) {
 	server := ledgertest.Own(t)
 	s := newSiege(t, server.Address(), 3)
 	for _, v := range s.ushers {

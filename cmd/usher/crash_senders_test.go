@@ -148,6 +148,13 @@ func (s *senders) try(n int64, body []byte, url string) (accepted bool) {
 	return false
 }
 
+// refusals counts the answers 503.
+func (s *senders) refusals() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused
+}
+
 func (s *senders) note(n int64, answer []byte) {
 	var receipt struct {
 		Status   string

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,21 +24,37 @@ import (
 
 // See docs/crash.md. Without flags the runs are short ones, for "make test".
 var (
-	crashKills = flag.Int("crash.kills", 5, "how often the crash tests kill, on each store")
+	crashKills = flag.Int("crash.kills", crashKillsShort, "how often the crash tests kill, on each store")
 	crashSeed  = flag.Uint64("crash.seed", 0, "of the crash tests' chance; 0 takes a new one each time")
 	crashUsher = flag.String("crash.usher", "", "the binary that the crash tests kill; empty: the tests' own")
 )
 
 const (
+	crashKillsShort = 5
 	// readyWithin is how long a start may take, whatever the process before left behind.
 	readyWithin = 20 * time.Second
 	// settledWithin bounds the end: on Postgres the calls of a dead instance are waited for.
 	settledWithin = 2 * time.Minute
 )
 
-// TestCrashSQLite kills Usher at random moments under load, and proves at the end that nothing was lost or doubled.
-func TestCrashSQLite(t *testing.T) {
-	t.Parallel()
+// sieges are the runs by name. Those that only Linux can do add themselves.
+var sieges = map[string]func(*testing.T){"SQLite": crashOnSQLite, "Postgres": crashOnPostgres}
+
+// TestCrash takes from a loaded Usher what it stands on, and proves at the end that nothing was lost or doubled.
+func TestCrash(t *testing.T) {
+	var all sync.WaitGroup
+	for _, name := range slices.Sorted(maps.Keys(sieges)) {
+		if *crashKills > crashKillsShort { // one after the other, each at full speed
+			t.Run(name, sieges[name])
+			continue
+		}
+		all.Go(func() { t.Run(name, sieges[name]) }) // each waits most of the time
+	}
+	all.Wait()
+}
+
+// crashOnSQLite kills Usher at random moments.
+func crashOnSQLite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "usher.db")
 	s := newSiege(t, "sqlite://"+path, 1)
 	s.start(s.ushers[0])
