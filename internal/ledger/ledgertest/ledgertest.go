@@ -137,12 +137,17 @@ func startWith(settings ...string) (*server, error) {
 	if s.admin, err = sql.Open("pgx", s.address("postgres")); err != nil {
 		return nil, err
 	}
+	return s, s.answers()
+}
+
+// answers waits until the server does.
+func (s *server) answers() (err error) {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if err = s.admin.PingContext(context.Background()); err == nil {
-			return s, nil
+			return nil
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("the Postgres of the tests does not answer: %w", err)
+			return fmt.Errorf("the Postgres of the tests does not answer: %w", err)
 		}
 	}
 }
@@ -190,7 +195,7 @@ while read -r word what; do
 	case $word in
 	start) serve ;;
 	stop) kill "-$what" $server; wait $server ;;
-	kill) kill -KILL "$what" ;;
+	kill) kill -KILL "$what" 2>/dev/null ;; # it may be gone
 	esac
 	echo done
 done

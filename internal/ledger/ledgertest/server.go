@@ -54,10 +54,13 @@ func (s *Server) Stop(signal string) {
 	s.ask("stop", signal)
 }
 
-// Start starts it again. It may be recovering for a while.
+// Start starts it again and waits until it answers: before, a signal to stop it could be lost.
 func (s *Server) Start() {
 	s.t.Helper()
 	s.ask("start")
+	if err := s.answers(); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // KillBackend kills one process that works for a client. The server then ends all others and recovers by itself.
