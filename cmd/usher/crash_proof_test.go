@@ -148,7 +148,7 @@ func (o *outside) proveInvites(s *siege) {
 	s.none("invited more than once", doubled)
 	s.none("never invited", forgotten)
 	s.none("invitations that no event asks for", uninvited)
-	s.Logf("%d invitations, each made once, of %d requests to Retool", len(invitations), s.retool.TotalRequests())
+	s.Logf("%d invitations, %d invites made, by %d requests to Retool", len(invitations), len(s.retool.Invites()), s.retool.TotalRequests())
 }
 
 // proveSummary: Usher itself says the same.

@@ -32,7 +32,7 @@ var (
 const (
 	crashKillsShort = 5
 	// readyWithin is how long a start may take, whatever the process before left behind.
-	readyWithin = 20 * time.Second
+	readyWithin = time.Minute
 	// settledWithin bounds the end: on Postgres the calls of a dead instance are waited for.
 	settledWithin = 2 * time.Minute
 )
