@@ -13,6 +13,9 @@ import (
 	"github.com/usher-dev/usher/retoolclient/retooltest"
 )
 
+// crashDisk has room for all that a run can accept at full speed.
+const crashDisk = 256 << 20
+
 func init() {
 	sieges["full disk"] = crashOnFullDisk
 	sieges["read-only file"] = crashOnReadOnlyFile
@@ -30,7 +33,7 @@ func diskTrouble(t *testing.T, folder string, damage, mend func(t *testing.T, fo
 	s.ready(usher)
 	s.load()
 	unwritten := 0
-	for range 1 + *crashKills/20 {
+	for range min(1+*crashKills/20, 4) {
 		time.Sleep(time.Duration(s.chance.Int64N(int64(time.Second))))
 		s.retool.Inject(retooltest.Fault{Kind: "timeout-after-work", Delay: 500 * time.Millisecond, Times: -1})
 		made := len(s.retool.Invites())
@@ -48,7 +51,7 @@ func diskTrouble(t *testing.T, folder string, damage, mend func(t *testing.T, fo
 	s.prove(book)
 }
 
-func crashOnFullDisk(t *testing.T) { diskTrouble(t, smallDisk(t, 64<<20), fill, empty) }
+func crashOnFullDisk(t *testing.T) { diskTrouble(t, smallDisk(t, crashDisk), fill, empty) }
 
 func crashOnReadOnlyFile(t *testing.T) {
 	diskTrouble(t, changeable(t), func(t *testing.T, folder string) { immutable(t, folder, "+i") }, func(t *testing.T, folder string) { immutable(t, folder, "-i") })
@@ -56,7 +59,7 @@ func crashOnReadOnlyFile(t *testing.T) {
 
 // startOnBadDisk starts Usher where nothing can be written: it asks senders to come back until it can.
 func startOnBadDisk(t *testing.T) {
-	folder := smallDisk(t, 64<<20)
+	folder := smallDisk(t, crashDisk)
 	fill(t, folder)
 	remount(t, folder, syscall.MS_RDONLY)
 	s := newSiege(t, "sqlite://"+filepath.Join(folder, "usher.db"), 1)
@@ -92,7 +95,7 @@ func fill(t *testing.T, folder string) {
 	}
 	defer ballast.Close()
 	for err == nil {
-		_, err = ballast.Write(make([]byte, 64<<10))
+		_, err = ballast.Write(make([]byte, 1<<20))
 	}
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
