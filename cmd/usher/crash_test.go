@@ -42,6 +42,7 @@ var sieges = map[string]func(*testing.T){"SQLite": crashOnSQLite, "Postgres": cr
 
 // TestCrash takes from a loaded Usher what it stands on, and proves at the end that nothing was lost or doubled.
 func TestCrash(t *testing.T) {
+	t.Parallel() // with TestStories
 	var all sync.WaitGroup
 	for _, name := range slices.Sorted(maps.Keys(sieges)) {
 		if *crashKills > crashKillsShort { // one after the other, each at full speed
