@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 20s
 BENCH ?=
+KILLS ?= 60
+SEED ?= 0
 
 .PHONY: help
 help: ## list the targets
@@ -37,6 +39,14 @@ lint: ## formatting, go.mod and golangci-lint
 .PHONY: bench
 bench: ## measure, in about an hour (BENCH="-quick" or "-only burst" for less); see docs/benchmarks.md
 	./bench/run.sh $(BENCH)
+
+.PHONY: crash
+crash: ## kill Usher and Postgres KILLS (60) times each under load; see docs/crash.md
+	@scripts/need.sh postgres
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	CGO_ENABLED=0 go build -o "$$folder/usher" ./cmd/usher; \
+	POSTGRES_BIN="$$(scripts/need.sh postgres-bin)" go test ./cmd/usher -run '^TestCrash' -count=1 -v -timeout 60m \
+		-crash.usher "$$folder/usher" -crash.kills $(KILLS) -crash.seed $(SEED)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (20s)

@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 
 // TestStories plays testdata/script: the real binary, a real SQLite file or Postgres, real signals, and the fake Retool.
 func TestStories(t *testing.T) {
+	t.Parallel() // with TestCrash, which mostly waits
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,

@@ -131,7 +131,7 @@ func (r *Retool) objection(w wish) (status int, message string) {
 		return http.StatusUnprocessableEntity, "This email belongs to another organization"
 	case r.members[email]:
 		return http.StatusConflict, "This user is already a member of this organization"
-	case r.newest[email].pending(r.opts.Now()):
+	case r.newest[email].pending(r.opts.Now()) && !r.opts.Doubles:
 		return http.StatusConflict, "A user invite already exists for this email"
 	}
 	return 0, ""

@@ -51,6 +51,7 @@ type Options struct {
 	Members         []string         // addresses that are in the organisation already
 	OtherOrg        []string         // addresses that belong to another organisation
 	FirstID         int64            // id of the first invite; 0 means 1
+	Doubles         bool             // a second invite for an address is made and counted, not refused
 }
 
 // Retool is a fake Retool. It is safe for concurrent use.

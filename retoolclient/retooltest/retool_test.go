@@ -189,6 +189,22 @@ func TestAnInviteLivesOnce(t *testing.T) {
 	}
 }
 
+// A test that proves there are no doubles must be able to fail: with Doubles, the fake does not refuse them.
+func TestDoublesAreMadeAndCounted(t *testing.T) {
+	retool, send := serve(t, retooltest.Options{Doubles: true, Members: []string{"grace@example.com"}})
+	for range 2 {
+		if status, body := send("POST", invites, `{"email":"ada@example.com"}`); status != 200 {
+			t.Errorf("got %d %s, want 200", status, body)
+		}
+	}
+	if got := retool.Count("ada@example.com"); got != 2 {
+		t.Errorf("%d invites are counted, want 2", got)
+	}
+	if status, _ := send("POST", invites, `{"email":"grace@example.com"}`); status != 409 {
+		t.Errorf("a member's invite got %d, want 409", status)
+	}
+}
+
 func TestListPagesAreWholeAndSkipTheDeleted(t *testing.T) {
 	_, send := serve(t, retooltest.Options{})
 	for i := range 250 {

@@ -4,4 +4,6 @@ package ledgertest
 
 import "errors"
 
-func launch(string, string) error { return errors.New("these tests start Postgres on Unix only") }
+func launch(_, _ string, _ ...string) (*leash, error) {
+	return nil, errors.New("these tests start Postgres on Unix only")
+}

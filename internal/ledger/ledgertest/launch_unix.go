@@ -15,43 +15,42 @@ import (
 )
 
 // launch starts the server as this user, or as another one where this is root, whom Postgres refuses.
-func launch(programs, port string) error {
+func launch(programs, port string, settings ...string) (*leash, error) {
 	folder, err := os.MkdirTemp("", "usher-postgres")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	command := exec.Command("/bin/sh", "-c", script, "sh", folder, programs, port) //nolint:gosec,noctx // our own script, which ends with this process
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                      // a Ctrl-C is for the tests; they end it
+	command := exec.Command("/bin/sh", append([]string{"-c", script, "sh", folder, programs, port}, settings...)...) //nolint:gosec,noctx // our own script, which ends with this process
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                                                        // a Ctrl-C is for the tests; they end it
 	if os.Getuid() == 0 {
 		uid, gid, err := other()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := os.Chown(folder, int(uid), int(gid)); err != nil {
-			return err
+			return nil, err
 		}
 		command.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
 	}
-	leash, err := command.StdinPipe() // the end of this process closes it
+	in, err := command.StdinPipe() // the end of this process closes it
 	if err != nil {
-		return err
+		return nil, err
 	}
 	out, err := command.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	command.Stderr = command.Stdout
 	if err := command.Start(); err != nil {
-		return err
+		return nil, err
 	}
 	reader := bufio.NewReader(out)
 	answer, _ := reader.ReadString('\n')
 	if err := started(answer); err != nil {
 		rest, _ := io.ReadAll(reader)
-		return fmt.Errorf("%w%s", err, rest)
+		return nil, fmt.Errorf("%w%s", err, rest)
 	}
-	keep(leash)
-	return nil
+	return &leash{in: in, out: reader}, nil
 }
 
 // other is a user without any rights.
@@ -69,8 +68,3 @@ func other() (uid, gid uint32, err error) {
 	}
 	return 0, 0, errors.New("postgres does not run as root, and there is no user postgres or nobody")
 }
-
-var kept []io.WriteCloser
-
-// keep holds on to a pipe, since Go closes a file that nothing refers to.
-func keep(leash io.WriteCloser) { kept = append(kept, leash) }

@@ -61,6 +61,13 @@ func Address() (string, error) {
 func running(t testing.TB) *server {
 	t.Helper()
 	s, err := start()
+	must(t, err)
+	return s
+}
+
+// must skips a test that has no Postgres, or fails it where CI is true.
+func must(t testing.TB, err error) {
+	t.Helper()
 	switch {
 	case err == nil:
 	case os.Getenv("CI") == "true":
@@ -68,7 +75,6 @@ func running(t testing.TB) *server {
 	default:
 		t.Skipf("skipped: %v; scripts/need.sh postgres installs it", err)
 	}
-	return s
 }
 
 func database(t testing.TB, template string) string {
@@ -89,6 +95,7 @@ func database(t testing.TB, template string) string {
 // A server is one running Postgres. It ends with this process, in whatever way that ends.
 type server struct {
 	port     string
+	leash    *leash
 	admin    *sql.DB
 	copying  sync.Mutex // Postgres copies a template for one at a time
 	made     atomic.Int64
@@ -107,7 +114,12 @@ func (s *server) create(name, template string) error {
 	return err
 }
 
+// start starts the one server of a test binary. Without fsync: nothing here must survive.
 var start = sync.OnceValues(func() (*server, error) {
+	return startWith("fsync=off", "full_page_writes=off", "autovacuum=off")
+})
+
+func startWith(settings ...string) (*server, error) {
 	programs, err := find()
 	if err != nil {
 		return nil, err
@@ -117,22 +129,28 @@ var start = sync.OnceValues(func() (*server, error) {
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(address) // it is one
-	if err := launch(programs, port); err != nil {
+	leash, err := launch(programs, port, settings...)
+	if err != nil {
 		return nil, err
 	}
-	s := &server{port: port}
+	s := &server{port: port, leash: leash}
 	if s.admin, err = sql.Open("pgx", s.address("postgres")); err != nil {
 		return nil, err
 	}
+	return s, s.answers()
+}
+
+// answers waits until the server does.
+func (s *server) answers() (err error) {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if err = s.admin.PingContext(context.Background()); err == nil {
-			return s, nil
+			return nil
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("the Postgres of the tests does not answer: %w", err)
+			return fmt.Errorf("the Postgres of the tests does not answer: %w", err)
 		}
 	}
-})
+}
 
 // find returns the folder of Postgres's programs: POSTGRES_BIN, else the path's, else Debian's newest.
 func find() (folder string, err error) {
@@ -156,19 +174,34 @@ func isProgram(folder, name string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// script makes a cluster in $1 with the programs in $2 and serves it at port $3 until its standard input ends,
-// which it does with the test process, even with one that is killed. Without fsync: nothing here must survive.
+// script makes a cluster in $1 with the programs in $2 and serves it at port $3, with the settings that follow, until
+// its standard input ends, which it does with the test process, even with one that is killed. Meanwhile it does what a
+// leash asks for.
 const script = `cd "$1" || exit 1
-"$2/initdb" -D data -U postgres -A trust -E UTF8 --locale=C --no-sync >initdb.log 2>&1 || { cat initdb.log; exit 1; }
+folder=$1 programs=$2 port=$3
+shift 3
+settings=
+for setting; do settings="$settings -c $setting"; done
+"$programs/initdb" -D data -U postgres -A trust -E UTF8 --locale=C --no-sync >initdb.log 2>&1 || { cat initdb.log; exit 1; }
 printf "host all locked 127.0.0.1/32 scram-sha-256\\nhost all all 127.0.0.1/32 trust\\nlocal all all trust\\n" >data/pg_hba.conf
-"$2/postgres" -D data -p "$3" -k "$1" -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=300 \
-	-c shared_buffers=32MB -c autovacuum=off -c deadlock_timeout=100ms >postgres.log 2>&1 </dev/null &
-server=$!
+serve() {
+	"$programs/postgres" -D data -p "$port" -k "$folder" -c listen_addresses=127.0.0.1 -c max_connections=300 \
+		-c shared_buffers=32MB -c deadlock_timeout=100ms $settings >>postgres.log 2>&1 </dev/null &
+	server=$!
+}
+serve
 echo started
-while read -r _; do :; done
+while read -r word what; do
+	case $word in
+	start) serve ;;
+	stop) kill "-$what" $server; wait $server ;;
+	kill) kill -KILL "$what" 2>/dev/null ;; # it may be gone
+	esac
+	echo done
+done
 kill -INT $server
 wait $server
-cd / && rm -rf "$1"`
+cd / && rm -rf "$folder"`
 
 // FreeAddress is an address of this machine where nothing listens.
 func FreeAddress() (string, error) {
