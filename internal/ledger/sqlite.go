@@ -40,7 +40,6 @@ type dialect interface {
 
 // A grammar holds the parts of statements in which the stores differ.
 type grammar struct {
-	prepares bool // preparing a statement for a few uses pays: it asks no server
 	// Transactions that change many rows, in any order, begin with many. Where two collide nevertheless, the one that
 	// runs again begins with manyAlone, which keeps all others off: else they could go on colliding for ever.
 	many, manyAlone string
@@ -94,11 +93,11 @@ func (s sqlite) open(context.Context) (write, read *sql.DB, err error) {
 	}
 	private(abs)
 	// tend copies the log back; should it not keep up, the writer does at 128 MiB.
-	if write, err = sql.Open("sqlite", s.dsn(abs, "wal_autocheckpoint(16000)", "journal_size_limit(67108864)", "cache_size(-8000)")); err != nil {
+	if write, err = openSQLite(s.dsn(abs, "wal_autocheckpoint(16000)", "journal_size_limit(67108864)", "cache_size(-8000)")); err != nil {
 		return nil, nil, err
 	}
 	write.SetMaxOpenConns(1)
-	if read, err = sql.Open("sqlite", s.dsn(abs, "query_only(ON)", "cache_size(-4000)")); err != nil {
+	if read, err = openSQLite(s.dsn(abs, "query_only(ON)", "cache_size(-4000)")); err != nil {
 		return write, nil, err
 	}
 	read.SetMaxOpenConns(4)
@@ -127,7 +126,7 @@ func (s sqlite) tend(ctx context.Context, write *sql.DB, every time.Duration) er
 	if err != nil {
 		return err
 	}
-	beside, err := sql.Open("sqlite", s.dsn(abs, "wal_autocheckpoint(0)"))
+	beside, err := openSQLite(s.dsn(abs, "wal_autocheckpoint(0)"))
 	if err != nil {
 		return err
 	}
@@ -185,8 +184,7 @@ func (s sqlite) takeOver(ctx context.Context, tx *sql.Tx) error {
 // grammar: one writer, so that nothing needs to be locked.
 func (s sqlite) grammar() grammar {
 	return grammar{
-		prepares: true,
-		groups:   []int{16, 4, 1},    // longer statements take longer to prepare than they save
+		groups:   []int{64, 16, 4, 1},
 		deciders: 1, decideBatch: 48, // acceptances wait for the one writer meanwhile: for some 10 ms
 		oldestJob:    oldestJob(`cast(unixepoch(min(scheduled_at), 'subsec') * 1000 as integer)`),
 		byDue:        ` indexed by invitations_due`,
