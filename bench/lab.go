@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -96,7 +97,10 @@ func (l *lab) start(ctx context.Context, command func(address string) *exec.Cmd,
 // role starts this binary again in another role.
 func (l *lab) role(ctx context.Context, name, store string) (*process, error) {
 	return l.start(ctx, func(address string) *exec.Cmd {
-		return exec.CommandContext(ctx, os.Args[0], "-role", name, "-address", address, "-store", store, "-role-pool", strconv.Itoa(l.Pool))
+		cmd := exec.CommandContext(ctx, os.Args[0], "-role", name, "-address", address, "-store", store, "-role-pool", strconv.Itoa(l.Pool))
+		// As usher serve sets itself.
+		cmd.Env = append(os.Environ(), "GOGC=400", "GOMEMLIMIT=128MiB", "GOMAXPROCS="+strconv.Itoa(runtime.NumCPU()+1))
+		return cmd
 	}, "/livez")
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -130,13 +131,16 @@ func (p *parts) behind(door *handlers.Door, book *ledger.Ledger) (*onboarding.On
 }
 
 // useRoom lets garbage gather while there is room: little lives for longer than a request, so that Go's own setting
-// collects many times a second under load. GOGC and GOMEMLIMIT are the operator's, if set.
+// collects many times a second under load. GOGC, GOMEMLIMIT and GOMAXPROCS are the operator's, if set.
 func useRoom() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(128 << 20)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) // the ledger's writer waits for the disk most of the time, and holds one
 	}
 }
 

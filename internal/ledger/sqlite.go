@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -212,52 +211,28 @@ func doneJobs(moment string) string {
 	return `delete from river_job where id in (select id from river_job where state = $1 and finalized_at < ` + moment + ` order by finalized_at limit $3)`
 }
 
-// together is how many rows the statement for many inserts at once: each call costs as much as a row.
-const together = 16
-
-// recorder prepares its statements on the one writing connection.
-func (s sqlite) recorder(ctx context.Context, l *Ledger) (recorder, error) {
-	r := &sqliteRecorder{ledger: l}
-	for statement, text := range map[**sql.Stmt]string{
-		&r.insert:  insertDeliveries(1),
-		&r.inserts: insertDeliveries(together),
-		&r.enqueue: `insert into undecided (delivery_id) select id from deliveries where id between $1 and $2`,
-	} {
-		var err error
-		if *statement, err = l.write.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // close does
-			return nil, err
-		}
-	}
-	return r, nil
+// recorder puts deliveries on disk by the one writing connection.
+func (s sqlite) recorder(_ context.Context, l *Ledger) (recorder, error) {
+	return &sqliteRecorder{ledger: l}, nil
 }
 
-type sqliteRecorder struct {
-	ledger  *Ledger
-	insert  *sql.Stmt // one row
-	inserts *sql.Stmt // together rows
-	enqueue *sql.Stmt
-}
+type sqliteRecorder struct{ ledger *Ledger }
 
-func (r *sqliteRecorder) close() error {
-	return errors.Join(r.insert.Close(), r.inserts.Close(), r.enqueue.Close())
-}
+func (r *sqliteRecorder) close() error { return nil }
 
 func (r *sqliteRecorder) record(ctx context.Context, batch []*acceptance) error {
 	return r.ledger.inTx(ctx, func(tx *sql.Tx) error {
-		//nolint:sqlclosecheck // the transaction's end closes them
-		insert, inserts, enqueue := tx.StmtContext(ctx, r.insert), tx.StmtContext(ctx, r.inserts), tx.StmtContext(ctx, r.enqueue)
-		for rest := batch; len(rest) > 0; {
-			some, statement := rest[:1], insert
-			if len(rest) >= together {
-				some, statement = rest[:together], inserts
+		rest := batch
+		for _, insert := range inserts {
+			for ; len(rest) >= insert.rows; rest = rest[insert.rows:] {
+				if err := insertSome(ctx, tx, insert.text, rest[:insert.rows]); err != nil {
+					return fmt.Errorf("record a delivery: %w", err)
+				}
 			}
-			if err := insertSome(ctx, statement, some); err != nil {
-				return fmt.Errorf("record a delivery: %w", err)
-			}
-			rest = rest[len(some):]
 		}
 		// One writer: the identities of a transaction follow each other.
-		if _, err := enqueue.ExecContext(ctx, batch[0].id, batch[len(batch)-1].id); err != nil {
+		if _, err := tx.ExecContext(ctx, `insert into undecided (delivery_id) select id from deliveries where id between $1 and $2`,
+			batch[0].id, batch[len(batch)-1].id); err != nil {
 			return fmt.Errorf("queue deliveries to be decided: %w", err)
 		}
 		return nil
@@ -266,13 +241,13 @@ func (r *sqliteRecorder) record(ctx context.Context, batch []*acceptance) error 
 
 // insertSome inserts deliveries by one statement and tells each its identity: one writer, so that the
 // identities of a statement follow each other.
-func insertSome(ctx context.Context, statement *sql.Stmt, some []*acceptance) error {
-	values := make([]any, 0, 5*together)
+func insertSome(ctx context.Context, tx *sql.Tx, insert string, some []*acceptance) error {
+	values := make([]any, 0, 5*len(some))
 	for _, one := range some {
 		d := &one.delivery
 		values = append(values, d.Source, millis(d.ReceivedAt), d.VerifiedBy, cmp.Or(d.Request, "{}"), d.Body)
 	}
-	result, err := statement.ExecContext(ctx, values...)
+	result, err := tx.ExecContext(ctx, insert, values...)
 	if err != nil {
 		return err
 	}
@@ -282,6 +257,20 @@ func insertSome(ctx context.Context, statement *sql.Stmt, some []*acceptance) er
 	}
 	return err
 }
+
+// inserts are the statements that a batch is put together of, largest first: each call costs as much as a row.
+var inserts = func() (all []struct {
+	rows int
+	text string
+}) {
+	for rows := 32; rows > 0; rows /= 2 {
+		all = append(all, struct {
+			rows int
+			text string
+		}{rows, insertDeliveries(rows)})
+	}
+	return all
+}()
 
 // insertDeliveries is the statement that inserts n deliveries.
 func insertDeliveries(n int) string {
