@@ -157,7 +157,8 @@ func (p *process) catchUp(ctx context.Context, accepted int) (decided float64, t
 	return float64(int64(accepted) - left), time.Since(start), err
 }
 
-// sustained counts everything that was accepted by the time until all of it was decided.
+// sustained is a minute of load beside the decide stage, until everything is decided: once by the time of the load, and
+// once by the time until all was decided.
 func sustained(ctx context.Context, l *lab, t *table) error {
 	long := 6 * l.Duration
 	t.Columns = []string{"requests/s", "accepted", "p99 ms", "all decided after s", "accepted and decided/s"}
@@ -173,6 +174,7 @@ func sustained(ctx context.Context, l *lab, t *table) error {
 			return err
 		}
 		for _, s := range []server{onSQLite} {
+			var accepted float64
 			rate, err := l.once(ctx, s, func(p *process) (float64, error) {
 				start := time.Now()
 				r, err := l.busy(ctx, p, 64, long)
@@ -180,13 +182,15 @@ func sustained(ctx context.Context, l *lab, t *table) error {
 					_, _, err = p.catchUp(ctx, r.Requests)
 				}
 				took := time.Since(start).Seconds()
+				accepted = r.PerSecond
 				t.add(s.name, r.PerSecond, float64(r.Requests), r.P99, took, float64(r.Requests)/took)
 				return float64(r.Requests) / took, err
 			})
 			if err != nil {
 				return err
 			}
-			t.see(s.name+", every event decided ÷ "+nostore.name, "≥", 0.3, rate/limit)
+			t.see(s.name+", every event decided in the end ÷ "+nostore.name, "≥", 0.3, accepted/limit)
+			t.see(s.name+", accepted and decided a second ÷ "+nostore.name, "≥", 0.3, rate/limit)
 		}
 	}
 	return nil

@@ -73,9 +73,7 @@ func generate(ctx context.Context, address, schemeName, phasesText string, conne
 	g.patience += time.Minute
 	clients := make([]*client, connections)
 	for i := range clients {
-		if clients[i], err = g.connect(ctx); err != nil {
-			return err
-		}
+		clients[i] = &client{generator: g, maker: newMaker(g.scheme), seen: make([]sample, len(phases))}
 	}
 	g.start = time.Now()
 	errs := make([]error, connections)
@@ -112,11 +110,6 @@ type sample struct {
 	failed     int
 }
 
-func (g *generator) connect(ctx context.Context) (*client, error) {
-	c := &client{generator: g, maker: newMaker(g.scheme), seen: make([]sample, len(g.phases))}
-	return c, c.dial(ctx)
-}
-
 func (c *client) dial(ctx context.Context) (err error) {
 	if c.conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", c.address); err != nil {
 		return err
@@ -129,8 +122,11 @@ func (c *client) dial(ctx context.Context) (err error) {
 }
 
 func (c *client) run(ctx context.Context) error {
-	defer func() { c.conn.Close() }()
+	defer c.hangUp()
 	if c.phases[0].rate == 0 {
+		if err := c.dial(ctx); err != nil {
+			return err
+		}
 		return c.busy(ctx)
 	}
 	return c.onTime(ctx)
@@ -173,19 +169,34 @@ func (c *client) onTime(ctx context.Context) error {
 		if now.Before(due) { // else the server kept every connection busy
 			seen.late = append(seen.late, time.Since(due))
 		}
-		status, err := c.exchange(request)
+		status, err := c.exchangeOn(ctx, request)
 		seen.took = append(seen.took, time.Since(due))
 		if err != nil || status != http200 {
 			seen.failed++
 		}
-		if err != nil {
-			c.conn.Close()
-			if err := c.dial(ctx); err != nil {
-				return err
-			}
-		}
 	}
 	return ctx.Err()
+}
+
+// exchangeOn connects where there is no connection: one that was opened long before its first request would be closed by
+// the server, which waits for a request's head for some seconds only.
+func (c *client) exchangeOn(ctx context.Context, request []byte) (status string, err error) {
+	if c.conn == nil {
+		if err := c.dial(ctx); err != nil {
+			return "", err
+		}
+	}
+	if status, err = c.exchange(request); err != nil {
+		c.hangUp()
+	}
+	return status, err
+}
+
+func (c *client) hangUp() {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
 }
 
 // due is when the nth request is to be sent.

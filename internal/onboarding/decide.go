@@ -19,6 +19,11 @@ const (
 	sweepEvery = 2 * time.Second
 	// yieldFor is how long the stage lets a burst of acceptances go first.
 	yieldFor = 10 * time.Second
+	// pressedFor is for how long acceptances count as pressing after they last did.
+	pressedFor = 100 * time.Millisecond
+	// share is how many times as long as its last batch the stage then rests, while acceptances still come faster than
+	// commits: it falls behind, and acceptance does not.
+	share = 4
 )
 
 // decideUntil runs the decide stage until ctx ends: at once after an acceptance, and in sweeps.
@@ -37,12 +42,13 @@ func (ob *Onboarding) decideUntil(ctx context.Context) {
 }
 
 // decideAll decides everything that waits. It lets acceptances go first for a while; once its patience is
-// over, it goes on beside them until it has caught up.
+// over, it goes on beside them, for a part of the time, until it has caught up.
 func (ob *Onboarding) decideAll(ctx context.Context) {
 	_, batch := ob.Ledger.Deciders()
 	patience := time.Now().Add(yieldFor)
 	for ctx.Err() == nil {
 		ob.yield(ctx, patience)
+		begun := time.Now()
 		n, err := ob.Ledger.Decide(ctx, batch, ob.decide)
 		if ctx.Err() != nil {
 			return
@@ -53,12 +59,15 @@ func (ob *Onboarding) decideAll(ctx context.Context) {
 		if err != nil || n == 0 {
 			return // the next sweep tries again
 		}
+		if ob.Ledger.Pressed(pressedFor) {
+			ob.sleep(ctx, share*time.Since(begun))
+		}
 	}
 }
 
 // yield waits while acceptances come faster than they can be committed.
 func (ob *Onboarding) yield(ctx context.Context, patience time.Time) {
-	for ob.Ledger.Pressed(100*time.Millisecond) && time.Now().Before(patience) {
+	for ob.Ledger.Pressed(pressedFor) && time.Now().Before(patience) {
 		if !ob.sleep(ctx, 20*time.Millisecond) {
 			return
 		}
