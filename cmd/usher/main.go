@@ -78,7 +78,7 @@ Exit status: 0 done, 1 something is not as it should be, 2 wrong command line or
 		return usageError{fmt.Errorf("%w\nsee: %s --help", err, cmd.CommandPath())}
 	})
 	root.PersistentFlags().StringP("config", "c", "", "configuration file (default: $USHER_CONFIG, else usher.yaml where there is one)")
-	root.AddCommand(newServe(), newDemo(), newCheck(), newTry(), newSend(), newSandbox(), newPresets(), newMigrate(), newBackup())
+	root.AddCommand(newServe(), newDemo(), newCheck(), newTry(), newSend(), newSandbox(), newPresets(), newRetry(), newMigrate(), newBackup())
 	for _, cmd := range root.Commands() {
 		refuseArguments(cmd)
 	}
