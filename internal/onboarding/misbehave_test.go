@@ -203,7 +203,9 @@ func (v *virtual) schedule() {
 		if inv.Reason == "" && !inv.Unsure {
 			v.Errorf("at %s invitation %d waits for no reason", now.Format(time.TimeOnly), inv.ID)
 		}
-		if at := slices.MaxFunc([]time.Time{inv.NextTryAt, pace.NotBefore, lifted}, time.Time.Compare); at.Before(now.Add(-busy)) && pace.StoppedReason == "" {
+		attempts := must(v.ledger.Attempts(context.Background(), inv.ID))(v.T)
+		last := attempts[len(attempts)-1].StartedAt // a look is followed by the call at once
+		if at := slices.MaxFunc([]time.Time{inv.NextTryAt, pace.NotBefore, lifted, last}, time.Time.Compare); at.Before(now.Add(-busy)) && pace.StoppedReason == "" {
 			v.Errorf("at %s invitation %d (%s) waits until %s", now.Format(time.TimeOnly), inv.ID, inv.Reason, at.Format(time.TimeOnly))
 		}
 	}
