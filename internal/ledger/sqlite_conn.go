@@ -108,7 +108,7 @@ func (c *preparedConn) statement(ctx context.Context, query string) (*preparedSt
 		}
 		return s, nil
 	}
-	if !isOne(query) {
+	if !changesRows(query) {
 		return nil, nil
 	}
 	if len(c.statements) >= maxPrepared {
@@ -123,18 +123,16 @@ func (c *preparedConn) statement(ctx context.Context, query string) (*preparedSt
 	return s, nil
 }
 
-// isOne says whether a query is a single statement that reads or changes rows.
-func isOne(query string) bool {
+// changesRows says whether a query reads or changes rows: what changes tables or the connection is not kept.
+func changesRows(query string) bool {
 	query = strings.TrimSpace(query)
 	for strings.HasPrefix(query, "--") { // River's have a name in a comment
 		_, query, _ = strings.Cut(query, "\n")
 		query = strings.TrimSpace(query)
 	}
-	word, _, _ := strings.Cut(query, " ")
-	word, _, _ = strings.Cut(word, "\n")
-	switch strings.ToLower(word) {
+	switch strings.ToLower(strings.Fields(query + " ;")[0]) {
 	case "select", "insert", "update", "delete", "with":
-		return !strings.Contains(strings.TrimRight(query, "; \n\t"), ";")
+		return true
 	default:
 		return false
 	}

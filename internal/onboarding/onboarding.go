@@ -139,7 +139,7 @@ func interval(perMinute int) time.Duration {
 // enough that calls and commits overlap.
 func workersFor(perMinute int) int {
 	if perMinute == 0 {
-		return 128
+		return 256
 	}
 	return max(4, min(64, perMinute/50))
 }
