@@ -61,7 +61,7 @@ func newAcceptor(ctx context.Context, l *Ledger) (*acceptor, error) {
 		return nil, fmt.Errorf("prepare the accept stage: %w", err)
 	}
 	a := &acceptor{recorder: recorder, accepted: l.accepted}
-	a.group = newGroup(a.record)
+	a.group = newGroup(l.grammar.acceptors, a.record)
 	return a, nil
 }
 

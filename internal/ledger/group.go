@@ -15,7 +15,7 @@ const (
 	maxShared = 256
 )
 
-// A group is a group commit: one goroutine takes every request that waits, writes them in one transaction and answers
+// A group is a group commit: a goroutine takes every request that waits, writes them in one transaction and answers
 // them all after its flush. See docs/adr/0003-shared-commits.md.
 type group[T any] struct {
 	// write puts all of a batch on disk or, with an error, nothing. No single request's context may cancel it.
@@ -23,7 +23,7 @@ type group[T any] struct {
 	waiting chan *waiter[T]
 	closing sync.RWMutex // held for reading while a request is being queued
 	closed  bool
-	done    chan struct{}
+	writers sync.WaitGroup
 }
 
 // A waiter is one caller that waits.
@@ -34,9 +34,13 @@ type waiter[T any] struct {
 	answered chan struct{}
 }
 
-func newGroup[T any](write func(batch []T) error) *group[T] {
-	g := &group[T]{write: write, waiting: make(chan *waiter[T], maxWaiting), done: make(chan struct{})}
-	go g.run()
+// newGroup starts a group whose batches are written by so many at once: more than one pays only where a store has more
+// than one writer.
+func newGroup[T any](writers int, write func(batch []T) error) *group[T] {
+	g := &group[T]{write: write, waiting: make(chan *waiter[T], maxWaiting)}
+	for range writers {
+		g.writers.Go(g.run)
+	}
 	return g
 }
 
@@ -77,11 +81,10 @@ func (g *group[T]) close() {
 	if !already {
 		close(g.waiting)
 	}
-	<-g.done
+	g.writers.Wait()
 }
 
 func (g *group[T]) run() {
-	defer close(g.done)
 	for first := range g.waiting {
 		// One yield lets requests that are about to ask join this commit.
 		runtime.Gosched()

@@ -118,7 +118,7 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 	if l.acceptor, err = newAcceptor(ctx, l); err != nil {
 		return classify(err)
 	}
-	l.slots, l.settler = newGroup(l.takeSlots), newGroup(l.settleAll)
+	l.slots, l.settler = newGroup(1, l.takeSlots), newGroup(1, l.settleAll)
 	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	tended := make(chan error, 1)
 	go func() { tended <- l.dialect.tend(tending, l.write, l.tendEvery) }()

@@ -128,8 +128,9 @@ func (p postgres) alone(ctx context.Context, db *sql.DB, f func() error) (err er
 
 func (p postgres) grammar() grammar {
 	return grammar{
-		groups:   []int{128, 16, 4, 1}, // each statement asks the server
-		deciders: 2, decideBatch: 256,  // one reads while the server writes for the other
+		groups:    []int{128, 16, 4, 1}, // each statement asks the server
+		acceptors: 2,
+		deciders:  2, decideBatch: 256, // one reads while the server writes for the other
 		many:       `select pg_advisory_xact_lock_shared(7205759403792794)`,
 		manyAlone:  `select pg_advisory_xact_lock(7205759403792794)`,
 		lockRow:    ` for no key update`, // attempts and decisions may still refer to the row meanwhile

@@ -45,6 +45,8 @@ type grammar struct {
 
 	// groups are how many rows go into one statement, largest first and down to 1, so that only few statements differ.
 	groups []int
+	// acceptors is how many of one process write acceptances at once.
+	acceptors int
 	// deciders is how many of one process decide at once, each decideBatch deliveries in a transaction.
 	deciders, decideBatch int
 
@@ -183,8 +185,9 @@ func (s sqlite) takeOver(ctx context.Context, tx *sql.Tx) error {
 // grammar: one writer, so that nothing needs to be locked.
 func (s sqlite) grammar() grammar {
 	return grammar{
-		groups:   []int{64, 16, 4, 1},
-		deciders: 1, decideBatch: 48, // acceptances wait for the one writer meanwhile: for some 10 ms
+		groups:    []int{64, 16, 4, 1},
+		acceptors: 1,
+		deciders:  1, decideBatch: 48, // acceptances wait for the one writer meanwhile: for some 10 ms
 		oldestJob:    oldestJob(`cast(unixepoch(min(scheduled_at), 'subsec') * 1000 as integer)`),
 		byDue:        ` indexed by invitations_due`,
 		invitationOf: `json_extract(args, '$.invitation')`,
