@@ -243,7 +243,7 @@ func (s *Server) summary(c echo.Context) error {
 	} else if p.NotBefore.After(s.Now()) {
 		wire.Sending = sending{State: "waiting", Reason: "Retool asked us to slow down", NextTryAt: when(p.NotBefore)}
 	}
-	if idle := found.Idle(s.Now()); idle > time.Minute && wire.Sending.State == "going on" {
+	if idle := found.Idle(s.Now()); idle > ledger.IdleAfter && wire.Sending.State == "going on" {
 		wire.Sending = sending{State: "idle", Reason: "an invitation is due and nobody sends it", Since: when(s.Now().Add(-idle))}
 	}
 	return c.JSON(http.StatusOK, wire)

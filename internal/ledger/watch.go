@@ -148,6 +148,9 @@ type Due struct {
 	Pace       Pace
 }
 
+// IdleAfter is for how long the budget may go unused while an invitation is due, until people are told.
+const IdleAfter = time.Minute
+
 // Idle is for how long the budget has gone unused although an invitation was due.
 func (d Due) Idle(now time.Time) time.Duration {
 	if d.Invitation.IsZero() || d.Pace.StoppedReason != "" {

@@ -16,8 +16,6 @@ import (
 const (
 	// watchEvery is how often the watch looks for work that nobody does.
 	watchEvery = 5 * time.Second
-	// idleAfter is how long the budget may go unused while an invitation is due.
-	idleAfter = time.Minute
 	// attendEvery is how often the watch looks for invitations without a job, which reads them all.
 	attendEvery = 10 * time.Minute
 	// wholeLedger is how long a job waits that met a ledger which cannot be written.
@@ -76,7 +74,7 @@ func (ob *Onboarding) sayIdle(ctx context.Context) error {
 		return err
 	}
 	now := time.Now()
-	idle := due.Idle(now) > idleAfter
+	idle := due.Idle(now) > ledger.IdleAfter
 	switch changed := ob.idle.changed(idle); {
 	case changed && idle:
 		ob.Logger.Error("an invitation is due and nobody sends it", "due_for", now.Sub(due.Invitation).Round(time.Second))
