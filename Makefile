@@ -9,6 +9,7 @@ FUZZTIME ?= 20s
 BENCH ?=
 KILLS ?= 60
 SEED ?= 0
+HTMX ?= 2.0.11
 
 .PHONY: help
 help: ## list the targets
@@ -60,6 +61,14 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 tidy: ## format the code and tidy go.mod
 	gofmt -w .
 	go mod tidy
+
+.PHONY: htmx
+htmx: ## bring htmx HTMX (2.0.11) from npm to handlers/static
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	npm pack --silent --pack-destination "$$folder" "htmx.org@$(HTMX)" >/dev/null; \
+	tar -xzf "$$folder/htmx.org-$(HTMX).tgz" -C "$$folder" package/dist/htmx.min.js; \
+	install -m 644 "$$folder/package/dist/htmx.min.js" handlers/static/htmx.min.js
+	@sed -i.old 's/ [0-9.]* *, `dist/ $(HTMX), `dist/' handlers/static/README.md && rm handlers/static/README.md.old
 
 .PHONY: clean
 clean: ## remove what was built
