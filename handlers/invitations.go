@@ -20,6 +20,9 @@ import (
 // sourceAPI is the source of the events that calls of the API make.
 const sourceAPI = "api"
 
+// adminToken is the actor of calls with the admin token of the configuration.
+const adminToken = "admin_token"
+
 // invitationRequest is the "create external user" action: an address is enough.
 type invitationRequest struct {
 	Email      string            `json:"email"`
@@ -74,7 +77,7 @@ func (s *Server) createInvitation(c echo.Context) error {
 		maps.Copy(wanted, decision.Attributes)
 		decision.Attributes = wanted
 	}
-	id, err := s.Ledger.Record(c.Request().Context(), ledger.Verdict{Event: event, OccurredAt: s.Now(), Decision: decision, ByHand: true, Note: request.Note})
+	id, err := s.Ledger.Record(c.Request().Context(), ledger.Verdict{Event: event, OccurredAt: s.Now(), Decision: decision, By: adminToken, Note: request.Note})
 	if err != nil {
 		return err
 	}
@@ -163,7 +166,7 @@ func (s *Server) retryInvitation(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Ledger.Retry(c.Request().Context(), id); err != nil {
+	if _, err := s.Ledger.Retry(c.Request().Context(), adminToken, id); err != nil {
 		return err
 	}
 	return s.answerInvitation(c, http.StatusAccepted, id)
@@ -174,7 +177,7 @@ func (s *Server) approveInvitation(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Ledger.Approve(c.Request().Context(), id); err != nil {
+	if _, err := s.Ledger.Approve(c.Request().Context(), adminToken, id); err != nil {
 		return err
 	}
 	return s.answerInvitation(c, http.StatusAccepted, id)
@@ -185,7 +188,7 @@ func (s *Server) retryInvitations(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.Ledger.RetryAll(c.Request().Context(), state)
+	n, err := s.Ledger.RetryAll(c.Request().Context(), adminToken, state)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func testCameIn(t *testing.T, open opener) {
 			must[int64](t)(l.Record(t.Context(), verdict(t, "evt_2", "jane@example.com", outcome)))
 			equal(t, "state after "+string(outcome), invitation(t, l, inv.ID).State, ledger.Accepted)
 			equal(t, "jobs", len(jobs(t, l, "invite")), 1)
-			_, err := l.Retry(t.Context(), inv.ID)
+			_, err := l.Retry(t.Context(), by, inv.ID)
 			isError(t, err, ledger.ErrConflict)
 		}
 	})
@@ -116,7 +116,7 @@ func testCameIn(t *testing.T, open opener) {
 		delivery := accept(t, l, "accepted")
 		must[int](t)(l.Decide(t.Context(), 9, says))
 		inv := invited(t, l, "jane@example.com")
-		check(t, l.Replay(t.Context(), delivery))
+		check(t, l.Replay(t.Context(), by, delivery))
 		must[int](t)(l.Decide(t.Context(), 9, says))
 		equal(t, "state", invitation(t, l, inv.ID).State, ledger.Accepted)
 		equal(t, "decisions", len(event(t, l, "evt_in").Decisions), 2)
@@ -130,7 +130,7 @@ func testCameIn(t *testing.T, open opener) {
 		}
 		accept(t, l, "accepted")
 		must[int](t)(l.Decide(t.Context(), 9, says))
-		put(t, l, must[ledger.Invitation](t)(l.Retry(t.Context(), inv.ID)), ledger.Failed) // a person asked
+		put(t, l, must[ledger.Invitation](t)(l.Retry(t.Context(), by, inv.ID)), ledger.Failed) // a person asked
 		accept(t, l, "accepted")
 		must[int](t)(l.Decide(t.Context(), 9, says))
 		equal(t, "resends", event(t, l, "evt_in").Resends, 1)

@@ -29,6 +29,12 @@ var ledgerTables = []table{
 	{name: "pace", key: "id", always: true, ignored: "proofs"},
 	{name: "upkeep", key: "kind"},
 	{name: "kept_bodies", key: "delivery_id"},
+	{name: "audit", key: "id"},
+	{name: "tokens", key: "name"},
+	{name: "sessions", key: "id"},
+	{name: "answers", key: "key"},
+	{name: "imports", key: "id"},
+	{name: "source_secrets", key: "source"},
 }
 
 // jobsTable are River's jobs that are not finished. Its types differ between the stores, so that they come as plain

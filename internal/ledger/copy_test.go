@@ -58,6 +58,12 @@ func live(t *testing.T) (file []byte) {
 	execute(t, db, `update deliveries set body = null where id = 2`) // as retention does
 	execute(t, db, `insert into upkeep (kind, reached) values ('bodies', 2)`)
 	execute(t, db, `insert into kept_bodies (delivery_id) values (1)`)
+	execute(t, db, `insert into audit (at, actor, what, invitation_id, subject, after) values (1, 'admin_token', 'retry', 1, 'x', 'queued')`)
+	execute(t, db, `insert into tokens (name, hash, role, created_at, created_by, expires_at) values ('zapier', 'ab', 'invite', 1, 'admin_token', 2)`)
+	execute(t, db, `insert into sessions (id, actor, credential, created_at, expires_at) values ('ab', 'admin_token', 'cd', 1, 2)`)
+	execute(t, db, `insert into answers (key, request, at, status, body) values ('ab', 'cd', 1, 202, '{}')`)
+	execute(t, db, `insert into imports (id, at, actor, total) values ('ab', 1, 'admin_token', 2)`)
+	execute(t, db, `insert into source_secrets (source, fingerprint, since) values ('stripe', 'ab', 1)`)
 	execute(t, db, `update deliveries set body = x'' where id = 1`)
 	execute(t, db, `update river_job set state = 'completed', finalized_at = '2026-03-01 12:00:00.123' where id = 1`)
 	execute(t, db, `update river_job set state = 'running', attempt = 3, attempted_at = '2026-03-01 12:00:00.123', attempted_by = jsonb('["host, \"a\""]'),
@@ -84,7 +90,8 @@ func TestCopy(t *testing.T) {
 		rows[table.Table] = table.Rows
 		equal(t, "hex digits of "+table.Table, len(table.Checksum), 64)
 	}
-	same(t, "rows", rows, map[string]int64{"deliveries": 4, "undecided": 2, "events": 5, "resends": 1, "invitations": 4, "decisions": 5, "attempts": 1, "pace": 1, "river_job": 2, "upkeep": 1, "kept_bodies": 1})
+	same(t, "rows", rows, map[string]int64{"deliveries": 4, "undecided": 2, "events": 5, "resends": 1, "invitations": 4, "decisions": 5, "attempts": 1, "pace": 1, "river_job": 2, "upkeep": 1, "kept_bodies": 1,
+		"audit": 1, "tokens": 1, "sessions": 1, "answers": 1, "imports": 1, "source_secrets": 1})
 	equal(t, "the source", sha256.Sum256(must[[]byte](t)(os.ReadFile(path))), before)
 
 	db := outsidePostgres(t, address)

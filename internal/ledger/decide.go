@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -31,9 +32,9 @@ type Verdict struct {
 	BodyKey string
 	// Accepted means that Retool says the person of Decision.Address came in. Decision is to skip.
 	Accepted bool
-	// ByHand means that a person asked: a revoked invitation is then queued again too.
-	ByHand bool
-	Note   string
+	// By is the person who asked, for the audit trail; empty: none did. A revoked invitation is then queued again too.
+	By   string
+	Note string
 }
 
 // Deciders is how many goroutines of one process should decide at once on this store, and how many deliveries each
@@ -151,7 +152,7 @@ func (l *Ledger) blame(ctx context.Context, delivery int64, cause error) error {
 
 // Replay marks a delivery undecided again, so that it is decided under today's rules. It is ErrBodyGone where retention
 // removed what would be read.
-func (l *Ledger) Replay(ctx context.Context, delivery int64) error {
+func (l *Ledger) Replay(ctx context.Context, by string, delivery int64) error {
 	return l.change(ctx, func(t *tx) error {
 		hasBody, found, err := t.id(`select case when body is null then 0 else 1 end from deliveries where id = $1`+t.lockRow, delivery)
 		switch {
@@ -164,18 +165,68 @@ func (l *Ledger) Replay(ctx context.Context, delivery int64) error {
 		}
 		_, err = t.exec(`insert into undecided (delivery_id) values ($1)
 			on conflict (delivery_id) do update set tries = 0, set_aside_at = null, error = ''`, delivery)
-		return err
+		if err != nil {
+			return err
+		}
+		return t.audit(Entry{Actor: by, What: DidReplay, Subject: fmt.Sprintf("delivery %d", delivery), After: "undecided"})
 	})
 }
 
 // Record records one event that did not come by a webhook, such as an invitation asked for by hand, with
 // its decision, and returns the invitation: zero when the decision was to skip.
 func (l *Ledger) Record(ctx context.Context, v Verdict) (invitation int64, err error) {
+	ids, err := l.RecordMany(ctx, []Verdict{v})
+	if err != nil {
+		return 0, err
+	}
+	return ids[0], nil
+}
+
+// RecordMany is Record for many at once, in one commit.
+func (l *Ledger) RecordMany(ctx context.Context, all []Verdict) (invitations []int64, err error) {
 	err = l.change(ctx, func(t *tx) error {
-		invitation, err = t.record(newPass(0), v)
-		return err
+		if len(all) > 1 {
+			if err := t.changesMany(); err != nil {
+				return err
+			}
+		}
+		invitations = make([]int64, len(all))
+		for i, v := range all {
+			if invitations[i], err = t.recordByHand(v); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return invitation, err
+	return invitations, err
+}
+
+// recordByHand records an event, and what became of its address in the audit trail where a person asked.
+func (t *tx) recordByHand(v Verdict) (invitation int64, err error) {
+	before, err := t.stateOf(v.Decision.Address)
+	if err != nil {
+		return 0, err
+	}
+	invitation, err = t.record(newPass(0), v)
+	if err != nil || v.By == "" {
+		return invitation, err
+	}
+	after := "not invited: " + string(v.Decision.Reason)
+	if invitation != 0 {
+		if after, err = t.stateOf(v.Decision.Address); err != nil {
+			return 0, err
+		}
+	}
+	return invitation, t.audit(Entry{Actor: v.By, What: DidInvite, InvitationID: invitation, Before: before, After: after})
+}
+
+// stateOf is the state of an address's invitation, empty where it has none.
+func (t *tx) stateOf(address access.Address) (state string, err error) {
+	err = t.row(`select state from invitations where email = $1`, address.Full()).Scan(&state)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return state, err
 }
 
 // record writes an event and what was decided of it; an event known already is a resend, or a replay of

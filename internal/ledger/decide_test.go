@@ -144,7 +144,7 @@ func testPoison(t *testing.T, open opener) {
 		equal(t, "undecided", s.Undecided, 0)
 		equal(t, "queued", s.Invitations[ledger.Queued], 2)
 
-		check(t, l.Replay(t.Context(), poison))
+		check(t, l.Replay(t.Context(), by, poison))
 		equal(t, "undecided after a replay", summary(t, l).Undecided, 1)
 		equal(t, "decided when the cause is gone", must[int](t)(l.Decide(t.Context(), 9, func(ledger.Delivery) ([]ledger.Verdict, error) { return nil, nil })), 1)
 		equal(t, "set aside", summary(t, l).SetAside, 0)
@@ -220,7 +220,7 @@ func testResend(t *testing.T, open opener) {
 			l, _ := opened(t, open)
 			delivery := tell(t, l, "evt_1 jane@example.com invite")
 			put(t, l, only(t, l), ledger.Failed)
-			check(t, l.Replay(t.Context(), delivery))
+			check(t, l.Replay(t.Context(), by, delivery))
 			must[int](t)(l.Decide(t.Context(), 9, func(ledger.Delivery) ([]ledger.Verdict, error) {
 				return []ledger.Verdict{verdict(t, "evt_1", "jane@example.com", access.Skip)}, nil
 			}))
@@ -252,8 +252,8 @@ func testReplay(t *testing.T, open opener) {
 	t.Run("adds a decision and no second invitation", func(t *testing.T) {
 		l, _ := opened(t, open)
 		delivery := tell(t, l, "evt_1 jane@example.com invite")
-		check(t, l.Replay(t.Context(), delivery))
-		check(t, l.Replay(t.Context(), delivery)) // impatient
+		check(t, l.Replay(t.Context(), by, delivery))
+		check(t, l.Replay(t.Context(), by, delivery)) // impatient
 		equal(t, "deliveries decided again", decide(t, l), 1)
 		e := event(t, l, "evt_1")
 		equal(t, "decisions", len(e.Decisions), 2)
@@ -266,7 +266,7 @@ func testReplay(t *testing.T, open opener) {
 	t.Run("under rules that now invite makes the invitation", func(t *testing.T) {
 		l, _ := opened(t, open)
 		delivery := tell(t, l, "evt_1 jane@example.com skip")
-		check(t, l.Replay(t.Context(), delivery))
+		check(t, l.Replay(t.Context(), by, delivery))
 		must[int](t)(l.Decide(t.Context(), 9, func(d ledger.Delivery) ([]ledger.Verdict, error) {
 			d.Body = []byte(strings.ReplaceAll(string(d.Body), "skip", "invite"))
 			return plainWords(t)(d)
@@ -279,7 +279,7 @@ func testReplay(t *testing.T, open opener) {
 		l, _ := opened(t, open)
 		delivery := tell(t, l, "evt_1 jane@example.com invite")
 		put(t, l, only(t, l), ledger.Failed)
-		check(t, l.Replay(t.Context(), delivery))
+		check(t, l.Replay(t.Context(), by, delivery))
 		decide(t, l)
 		equal(t, "state", only(t, l).State, ledger.Queued)
 		equal(t, "run", only(t, l).Run, 2)
@@ -287,14 +287,14 @@ func testReplay(t *testing.T, open opener) {
 
 	t.Run("of what is not there says so", func(t *testing.T) {
 		l, _ := opened(t, open)
-		isError(t, l.Replay(t.Context(), 99), ledger.ErrNotFound)
+		isError(t, l.Replay(t.Context(), by, 99), ledger.ErrNotFound)
 	})
 
 	t.Run("works for an empty body", func(t *testing.T) {
 		l, _ := opened(t, open)
 		id := accept(t, l, "")
 		equal(t, "decided", decide(t, l), 1)
-		check(t, l.Replay(t.Context(), id))
+		check(t, l.Replay(t.Context(), by, id))
 		equal(t, "decided again", decide(t, l), 1)
 	})
 }
@@ -322,29 +322,29 @@ func testPromise(t *testing.T, open opener) {
 		name    string
 		state   ledger.State
 		outcome access.Outcome
-		byHand  bool
+		by      string
 		want    ledger.State
 		jobs    int // beside the first
 	}{
 		{name: "a held one stays held whatever another event says", state: ledger.Held, outcome: access.Invite, want: ledger.Held},
-		{name: "a held one is queued by hand", state: ledger.Held, outcome: access.Invite, byHand: true, want: ledger.Queued, jobs: 1},
+		{name: "a held one is queued by hand", state: ledger.Held, outcome: access.Invite, by: by, want: ledger.Queued, jobs: 1},
 		{name: "a held one stays held by one more hold", state: ledger.Held, outcome: access.Hold, want: ledger.Held},
 		{name: "a queued one stays queued", state: ledger.Queued, outcome: access.Invite, want: ledger.Queued},
 		{name: "a queued one is not held back", state: ledger.Queued, outcome: access.Hold, want: ledger.Queued},
 		{name: "a sent one stays sent", state: ledger.Sent, outcome: access.Invite, want: ledger.Sent},
-		{name: "an accepted one stays accepted", state: ledger.Accepted, outcome: access.Invite, byHand: true, want: ledger.Accepted},
+		{name: "an accepted one stays accepted", state: ledger.Accepted, outcome: access.Invite, by: by, want: ledger.Accepted},
 		{name: "an expired one is queued", state: ledger.Expired, outcome: access.Invite, want: ledger.Queued, jobs: 1},
 		{name: "a failed one is queued", state: ledger.Failed, outcome: access.Invite, want: ledger.Queued, jobs: 1},
 		{name: "a failed one stays failed by a hold", state: ledger.Failed, outcome: access.Hold, want: ledger.Failed},
 		{name: "a revoked one stays revoked by a sender's event", state: ledger.Revoked, outcome: access.Invite, want: ledger.Revoked},
-		{name: "a revoked one is queued by hand", state: ledger.Revoked, outcome: access.Invite, byHand: true, want: ledger.Queued, jobs: 1},
+		{name: "a revoked one is queued by hand", state: ledger.Revoked, outcome: access.Invite, by: by, want: ledger.Queued, jobs: 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l, _ := opened(t, open)
 			put(t, l, invited(t, l, "jane@example.com"), tt.state)
 			v := verdict(t, "evt_2", "jane@example.com", tt.outcome)
-			v.ByHand = tt.byHand
+			v.By = tt.by
 			must[int64](t)(l.Record(t.Context(), v))
 			inv := only(t, l)
 			equal(t, "state", inv.State, tt.want)
@@ -393,7 +393,7 @@ func testLookUp(t *testing.T, open opener) {
 		must[int](t)(l.Decide(t.Context(), 9, ask))
 		e := event(t, l, "evt_1")
 		check(t, l.DecideEvent(t.Context(), ledger.LookUpEvent{Event: e.ID}, verdict(t, "evt_1", "jane@example.com", access.Skip), asked))
-		check(t, l.Replay(t.Context(), delivery))
+		check(t, l.Replay(t.Context(), by, delivery))
 		must[int](t)(l.Decide(t.Context(), 9, ask))
 		all := jobs(t, l, "look_up")
 		equal(t, "look-ups", len(all), 2)

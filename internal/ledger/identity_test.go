@@ -124,7 +124,7 @@ func testIdentity(t *testing.T, open opener) {
 			// A replay of everything adds a decision to each event, and nothing else.
 			before := jobs(t, l, "invite")
 			for i := range tt.told {
-				check(t, l.Replay(t.Context(), int64(i+1)))
+				check(t, l.Replay(t.Context(), by, int64(i+1)))
 			}
 			must[int](t)(l.Decide(t.Context(), 9, readings(t, nil)))
 			same(t, "events after a replay", events(t, l), tt.want)
@@ -188,7 +188,7 @@ func testReadAgain(t *testing.T, open opener) {
 			}
 			for delivery := range tt.today {
 				if delivery <= int64(len(tt.told)) {
-					check(t, l.Replay(t.Context(), delivery))
+					check(t, l.Replay(t.Context(), by, delivery))
 				}
 			}
 			must[int](t)(l.Decide(t.Context(), 9, readings(t, tt.today)))
@@ -211,7 +211,7 @@ func testReadAgain(t *testing.T, open opener) {
 		delivery := tell(t, l, "evt_1 jane@example.com invite")
 		recorded := c.Now()
 		c.step(60e9)
-		check(t, l.Replay(t.Context(), delivery))
+		check(t, l.Replay(t.Context(), by, delivery))
 		must[int](t)(l.Decide(t.Context(), 9, func(ledger.Delivery) ([]ledger.Verdict, error) {
 			v := verdict(t, "evt_1", "bob@example.com", access.Invite)
 			v.Event.Type, v.OccurredAt = "invoice.paid", start.Add(-60*60e9)

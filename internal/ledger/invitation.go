@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -44,11 +43,14 @@ type Invitation struct {
 	Tries          int    // attempts counted in this run; a 429 is not counted
 	Run            int
 	Unsure         bool // a call may have been carried out without our knowing
+	Resend         bool // what Retool has of it is taken away before it is sent
 	RetoolID       int64
+	CorrectedTo    int64     // the invitation that took its place, where its address was wrong
 	NextTryAt      time.Time // these are zero when there is none
 	SendingSince   time.Time
 	ExpiresAt      time.Time
 	SentAt         time.Time
+	AcceptedAt     time.Time
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 }
@@ -70,14 +72,14 @@ func (i Invitation) LateAttributes() map[string]string {
 }
 
 const invitationColumns = `id, email, state, reason, groups, attributes, sent_groups, sent_attributes, note, source,
-	tries, run, unsure, coalesce(retool_id, 0), next_try_at, sending_since, expires_at, sent_at, created_at, updated_at`
+	tries, run, unsure, resend, coalesce(retool_id, 0), coalesce(corrected_to, 0), next_try_at, sending_since, expires_at, sent_at, accepted_at, created_at, updated_at`
 
 func scanInvitation(row scanner) (Invitation, error) {
 	var i Invitation
 	var email, groups, attributes, sentGroups, sentAttributes string
-	var next, sending, expires, sent, created, updated sql.NullInt64
+	var next, sending, expires, sent, accepted, created, updated sql.NullInt64
 	err := row.Scan(&i.ID, &email, &i.State, &i.Reason, &groups, &attributes, &sentGroups, &sentAttributes, &i.Note, &i.Source,
-		&i.Tries, &i.Run, &i.Unsure, &i.RetoolID, &next, &sending, &expires, &sent, &created, &updated)
+		&i.Tries, &i.Run, &i.Unsure, &i.Resend, &i.RetoolID, &i.CorrectedTo, &next, &sending, &expires, &sent, &accepted, &created, &updated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Invitation{}, fmt.Errorf("invitation: %w", ErrNotFound)
 	}
@@ -88,7 +90,7 @@ func scanInvitation(row scanner) (Invitation, error) {
 		return Invitation{}, fmt.Errorf("read invitation %d: %w", i.ID, err)
 	}
 	i.NextTryAt, i.SendingSince, i.ExpiresAt = moment(next), moment(sending), moment(expires)
-	i.SentAt, i.CreatedAt, i.UpdatedAt = moment(sent), moment(created), moment(updated)
+	i.SentAt, i.AcceptedAt, i.CreatedAt, i.UpdatedAt = moment(sent), moment(accepted), moment(created), moment(updated)
 	return i, errors.Join(fromJSON(groups, &i.Groups), fromJSON(attributes, &i.Attributes),
 		fromJSON(sentGroups, &i.SentGroups), fromJSON(sentAttributes, &i.SentAttributes))
 }
@@ -114,10 +116,11 @@ func (t *tx) addTo(v Verdict) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	inv, err := t.invitation(id)
+	inv, err := t.follow(id, v)
 	if err != nil {
 		return 0, err
 	}
+	id = inv.ID
 	if v.Decision.Outcome == access.Hold && inv.State != Held {
 		return id, nil // what nobody approved is not granted; the decision keeps it in sight
 	}
@@ -139,13 +142,27 @@ func (t *tx) addTo(v Verdict) (int64, error) {
 	return id, nil
 }
 
+// follow reads the invitation of an address, or the one that took its place. A person who asks for the old address
+// means it.
+func (t *tx) follow(id int64, v Verdict) (Invitation, error) {
+	const corrections = 10 // of one person; a ring of them must end
+	inv, err := t.invitation(id)
+	for range corrections {
+		if err != nil || inv.CorrectedTo == 0 || v.By != "" {
+			break
+		}
+		inv, err = t.invitation(inv.CorrectedTo)
+	}
+	return inv, err
+}
+
 // requeuedBy says whether one more event that means "invite" puts an invitation in this state to work.
 func requeuedBy(v Verdict, s State) bool {
 	switch s {
 	case Failed, Expired:
 		return true
 	case Held, Revoked: // a person decided, or must
-		return v.ByHand
+		return v.By != ""
 	default:
 		return false
 	}
@@ -153,9 +170,9 @@ func requeuedBy(v Verdict, s State) bool {
 
 // queue starts a new run of attempts, at once.
 func (t *tx) queue(inv *Invitation, reason string) error {
-	inv.State, inv.Reason, inv.Tries, inv.NextTryAt = Queued, reason, 0, time.Time{}
+	inv.State, inv.Reason, inv.Tries, inv.NextTryAt, inv.CorrectedTo = Queued, reason, 0, time.Time{}, 0
 	inv.Run++
-	_, err := t.exec(`update invitations set state = $2, reason = $3, tries = 0, run = $4, next_try_at = null, updated_at = $5 where id = $1`,
+	_, err := t.exec(`update invitations set state = $2, reason = $3, tries = 0, run = $4, next_try_at = null, corrected_to = null, updated_at = $5 where id = $1`,
 		inv.ID, string(inv.State), reason, inv.Run, millis(t.now))
 	if err == nil {
 		t.enqueue(InviteJob{Invitation: inv.ID, Run: inv.Run})
@@ -171,87 +188,10 @@ func (t *tx) cameIn(address access.Address) (int64, error) {
 	if err != nil || !found {
 		return 0, err
 	}
-	_, err = t.exec(`update invitations set state = $2, reason = $3, run = run + 1, next_try_at = null, sending_since = null, unsure = 0, updated_at = $4
+	_, err = t.exec(`update invitations set state = $2, reason = $3, run = run + 1, next_try_at = null, sending_since = null, unsure = 0, resend = 0,
+		accepted_at = $4, updated_at = $4
 		where id = $1 and state not in ($2, $5)`, id, string(Accepted), "accepted: Retool says the person came in", millis(t.now), string(Revoked))
 	return id, err
-}
-
-// Retry puts an invitation back to work at once, whether it failed or waits for its next attempt. If
-// sending is stopped, the next attempt is a probe.
-func (l *Ledger) Retry(ctx context.Context, id int64) (inv Invitation, err error) {
-	err = l.change(ctx, func(t *tx) error {
-		if inv, err = t.invitation(id); err != nil {
-			return err
-		}
-		if err := retryable(inv, t.now, l.callLimit); err != nil {
-			return err
-		}
-		return errors.Join(t.queue(&inv, "put back to work by hand"), t.probeNow())
-	})
-	return inv, err
-}
-
-func retryable(inv Invitation, now time.Time, callLimit time.Duration) error {
-	switch {
-	case inv.State == Queued && inv.sendingNow(now, callLimit):
-		return fmt.Errorf("%w: it is being sent right now; look again in a minute", ErrConflict)
-	case inv.State == Held:
-		return fmt.Errorf("%w: it is held; approve it instead", ErrConflict)
-	case inv.State == Sent || inv.State == Accepted:
-		return fmt.Errorf("%w: it is %s; there is nothing to retry", ErrConflict, inv.State)
-	default:
-		return nil
-	}
-}
-
-// RetryAll puts every invitation of a state back to work, oldest first, and returns how many.
-func (l *Ledger) RetryAll(ctx context.Context, state State) (int, error) {
-	if state != Failed && state != Expired {
-		return 0, fmt.Errorf("%w: only failed and expired invitations can be retried together", ErrConflict)
-	}
-	const batch = 500 // so that no transaction keeps acceptances waiting
-	for total := 0; ; {
-		n, err := l.retrySome(ctx, state, batch)
-		total += n
-		if err != nil || n < batch {
-			return total, err
-		}
-	}
-}
-
-func (l *Ledger) retrySome(ctx context.Context, state State, limit int) (n int, err error) {
-	err = l.change(ctx, func(t *tx) error {
-		if err := t.changesMany(); err != nil {
-			return err
-		}
-		some, err := collect(t.ctx, t.Tx, scanInvitation,
-			`select `+invitationColumns+` from invitations where state = $1 order by id limit $2`+t.lockRow, string(state), limit)
-		if err != nil {
-			return err
-		}
-		n = len(some)
-		for i := range some {
-			if err := t.queue(&some[i], "put back to work by hand"); err != nil {
-				return err
-			}
-		}
-		return t.probeNow()
-	})
-	return n, err
-}
-
-// Approve queues an invitation that a rule held.
-func (l *Ledger) Approve(ctx context.Context, id int64) (inv Invitation, err error) {
-	err = l.change(ctx, func(t *tx) error {
-		if inv, err = t.invitation(id); err != nil {
-			return err
-		}
-		if inv.State != Held {
-			return fmt.Errorf("%w: it is %s, not held", ErrConflict, inv.State)
-		}
-		return t.queue(&inv, "approved by hand")
-	})
-	return inv, err
 }
 
 func union(a, b []int64) []int64 {

@@ -51,6 +51,21 @@ func (AttributesJob) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{Queue: QueueRetool, MaxAttempts: maxJobTries, Priority: 2}
 }
 
+// A RevokeJob has Retool delete what it has of an invitation that was taken back. Run must be the invitation's: once it
+// is queued again, there is nothing to take back.
+type RevokeJob struct {
+	Invitation int64 `json:"invitation"`
+	Run        int   `json:"run"`
+}
+
+// Kind names the job in River's table.
+func (RevokeJob) Kind() string { return "revoke" }
+
+// InsertOpts sends the job to the paced queue.
+func (RevokeJob) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: QueueRetool, MaxAttempts: maxJobTries}
+}
+
 // LookUpBatch is how many events one LookUpJob asks for at most: as many as HubSpot answers in one call.
 const LookUpBatch = 100
 

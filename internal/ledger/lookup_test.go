@@ -69,7 +69,7 @@ func testLookUpBatch(t *testing.T, open opener) {
 		equal(t, "waiting", summary(t, l).LookingUp, 3)
 		check(t, l.DecideEvent(t.Context(), lookUpJobs(t, l)[0].Events[1], verdict(t, "evt_2", "jane@example.com", access.Skip), ledger.Attempt{Kind: "customer", Outcome: "found"}))
 		equal(t, "waiting after one decision", summary(t, l).LookingUp, 2)
-		check(t, l.Replay(t.Context(), delivery))
+		check(t, l.Replay(t.Context(), by, delivery))
 		must[int](t)(l.Decide(t.Context(), 9, ask))
 		equal(t, "waiting after a replay", summary(t, l).LookingUp, 3)
 	})

@@ -53,7 +53,7 @@ func TestMigrateALedgerOfTheFirstSchema(t *testing.T) {
 	equal(t, "state", only(t, l).State, ledger.Sent)
 	same(t, "events by reason", events(t, l), []string{"evt_1 of 1"})
 
-	check(t, l.Replay(t.Context(), 1))
+	check(t, l.Replay(t.Context(), by, 1))
 	requests := map[int64]string{}
 	must[int](t)(l.Decide(t.Context(), 9, func(d ledger.Delivery) ([]ledger.Verdict, error) {
 		requests[d.ID] = d.Request

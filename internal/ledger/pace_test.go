@@ -127,7 +127,7 @@ func testSlot(t *testing.T, open opener) {
 		slot = take(t, l, inv)
 		equal(t, "granted twice", slot.Granted, false)
 		equal(t, "wait", slot.Wait, 3*time.Minute-2*time.Second)
-		_, err := l.Retry(t.Context(), inv.ID)
+		_, err := l.Retry(t.Context(), by, inv.ID)
 		isError(t, err, ledger.ErrConflict)
 	})
 
@@ -168,7 +168,7 @@ func testSlot(t *testing.T, open opener) {
 	t.Run("is void for a job of another run", func(t *testing.T) {
 		l, _ := opened(t, open)
 		old := invited(t, l, "jane@example.com")
-		retried := must[ledger.Invitation](t)(l.Retry(t.Context(), old.ID))
+		retried := must[ledger.Invitation](t)(l.Retry(t.Context(), by, old.ID))
 		equal(t, "the old job", take(t, l, old).Void, true)
 		equal(t, "the new job", take(t, l, retried).Granted, true)
 	})
@@ -271,7 +271,7 @@ func testSettle(t *testing.T, open opener) {
 	t.Run("of an older run changes no state", func(t *testing.T) {
 		l, _ := opened(t, open)
 		old := invited(t, l, "jane@example.com")
-		must[ledger.Invitation](t)(l.Retry(t.Context(), old.ID))
+		must[ledger.Invitation](t)(l.Retry(t.Context(), by, old.ID))
 		must[bool](t)(l.Settle(t.Context(), old, ledger.Settlement{State: ledger.Failed, Reason: "too late", CountTry: true, Attempt: ledger.Attempt{Kind: "invite", Outcome: "never"}}))
 		inv := only(t, l)
 		equal(t, "state", inv.State, ledger.Queued)
@@ -298,7 +298,7 @@ func testByHand(t *testing.T, open opener) {
 	}{
 		{state: ledger.Held, retryErr: ledger.ErrConflict, retryAllErr: ledger.ErrConflict},
 		{state: ledger.Queued, approveErr: ledger.ErrConflict, retryAllErr: ledger.ErrConflict},
-		{state: ledger.Sent, retryErr: ledger.ErrConflict, approveErr: ledger.ErrConflict, retryAllErr: ledger.ErrConflict},
+		{state: ledger.Sent, approveErr: ledger.ErrConflict, retryAllErr: ledger.ErrConflict},
 		{state: ledger.Accepted, retryErr: ledger.ErrConflict, approveErr: ledger.ErrConflict, retryAllErr: ledger.ErrConflict},
 		{state: ledger.Expired, approveErr: ledger.ErrConflict},
 		{state: ledger.Revoked, approveErr: ledger.ErrConflict, retryAllErr: ledger.ErrConflict},
@@ -310,15 +310,15 @@ func testByHand(t *testing.T, open opener) {
 		want func(i int) error
 	}{
 		{name: "retry", do: func(t *testing.T, l *ledger.Ledger, inv ledger.Invitation) error {
-			_, err := l.Retry(t.Context(), inv.ID)
+			_, err := l.Retry(t.Context(), by, inv.ID)
 			return err
 		}, want: func(i int) error { return tests[i].retryErr }},
 		{name: "approve", do: func(t *testing.T, l *ledger.Ledger, inv ledger.Invitation) error {
-			_, err := l.Approve(t.Context(), inv.ID)
+			_, err := l.Approve(t.Context(), by, inv.ID)
 			return err
 		}, want: func(i int) error { return tests[i].approveErr }},
 		{name: "retry all", do: func(t *testing.T, l *ledger.Ledger, inv ledger.Invitation) error {
-			_, err := l.RetryAll(t.Context(), inv.State)
+			_, err := l.RetryAll(t.Context(), by, inv.State)
 			return err
 		}, want: func(i int) error { return tests[i].retryAllErr }},
 	}
@@ -346,9 +346,9 @@ func testByHand(t *testing.T, open opener) {
 
 	t.Run("of what is not there says so", func(t *testing.T) {
 		l, _ := opened(t, open)
-		_, err := l.Retry(t.Context(), 9)
+		_, err := l.Retry(t.Context(), by, 9)
 		isError(t, err, ledger.ErrNotFound)
-		_, err = l.Approve(t.Context(), 9)
+		_, err = l.Approve(t.Context(), by, 9)
 		isError(t, err, ledger.ErrNotFound)
 		_, err = l.Invitation(t.Context(), 9)
 		isError(t, err, ledger.ErrNotFound)
@@ -358,7 +358,7 @@ func testByHand(t *testing.T, open opener) {
 		l, _ := opened(t, open)
 		inv := invited(t, l, "jane@example.com")
 		change(t, l, ledger.PaceChange{Stop: "401"})
-		inv = must[ledger.Invitation](t)(l.Retry(t.Context(), inv.ID))
+		inv = must[ledger.Invitation](t)(l.Retry(t.Context(), by, inv.ID))
 		equal(t, "granted", take(t, l, inv).Granted, true)
 	})
 
@@ -366,7 +366,7 @@ func testByHand(t *testing.T, open opener) {
 		l, _ := opened(t, open)
 		inv := invited(t, l, "jane@example.com")
 		must[bool](t)(l.Settle(t.Context(), inv, ledger.Settlement{State: ledger.Failed, Unsure: true, Attempt: ledger.Attempt{Kind: "invite", Outcome: "later"}}))
-		inv = must[ledger.Invitation](t)(l.Retry(t.Context(), inv.ID))
+		inv = must[ledger.Invitation](t)(l.Retry(t.Context(), by, inv.ID))
 		equal(t, "unsure", take(t, l, inv).Invitation.Unsure, true)
 	})
 
@@ -381,8 +381,8 @@ func testByHand(t *testing.T, open opener) {
 		for _, inv := range must[[]ledger.Invitation](t)(l.Invitations(t.Context(), ledger.Filter{})) {
 			put(t, l, inv, ledger.Failed)
 		}
-		equal(t, "retried", must[int](t)(l.RetryAll(t.Context(), ledger.Failed)), many)
+		equal(t, "retried", must[int](t)(l.RetryAll(t.Context(), by, ledger.Failed)), many)
 		equal(t, "failed", summary(t, l).Invitations[ledger.Failed], 0)
-		equal(t, "retried again", must[int](t)(l.RetryAll(t.Context(), ledger.Failed)), 0)
+		equal(t, "retried again", must[int](t)(l.RetryAll(t.Context(), by, ledger.Failed)), 0)
 	})
 }

@@ -47,21 +47,21 @@ func testRetentionOfBodies(t *testing.T, open opener) {
 		c.step(time.Millisecond)
 		n, _ = tidied(t, l, keep)
 		same(t, "removed", n, ledger.Tidied{Bodies: 1})
-		isError(t, l.Replay(t.Context(), old), ledger.ErrBodyGone)
-		isError(t, l.Replay(t.Context(), 99), ledger.ErrNotFound)
-		check(t, l.Replay(t.Context(), young))
+		isError(t, l.Replay(t.Context(), by, old), ledger.ErrBodyGone)
+		isError(t, l.Replay(t.Context(), by, 99), ledger.ErrNotFound)
+		check(t, l.Replay(t.Context(), by, young))
 		decide(t, l)
 		equal(t, "the event stays", event(t, l, "evt_1").DeliveryID, old)
 		equal(t, "its invitation too", len(ids(must[[]ledger.Invitation](t)(l.Invitations(t.Context(), ledger.Filter{})))), 2)
 
-		check(t, l.Replay(t.Context(), waits))
+		check(t, l.Replay(t.Context(), by, waits))
 		n, _ = tidied(t, l, keep)
 		same(t, "removed while it waits", n, ledger.Tidied{})
 		bodies := kept(t, l)
 		equal(t, "what was set aside kept its body", string(bodies[waits].Body), "poison")
 		n, _ = tidied(t, l, keep)
 		same(t, "removed once it is decided", n, ledger.Tidied{Bodies: 1})
-		isError(t, l.Replay(t.Context(), waits), ledger.ErrBodyGone)
+		isError(t, l.Replay(t.Context(), by, waits), ledger.ErrBodyGone)
 	})
 
 	t.Run("goes on where it ended, a little at a time", func(t *testing.T) {
@@ -153,7 +153,7 @@ func testRetentionOfEvents(t *testing.T, open opener) {
 
 	t.Run("a decision that named an invitation keeps its event, whatever came after", func(t *testing.T) {
 		id := read(t, "evt_1 jane@example.com invite")
-		check(t, l.Replay(t.Context(), id))
+		check(t, l.Replay(t.Context(), by, id))
 		must[int](t)(l.Decide(t.Context(), 9, readings(t, map[int64]string{id: "evt_1 jane@example.com skip"})))
 		goes(t, ledger.Tidied{})
 	})
@@ -173,7 +173,7 @@ func testRetentionOfEvents(t *testing.T, open opener) {
 	})
 
 	t.Run("a delivery that waits to be decided again keeps its event", func(t *testing.T) {
-		check(t, l.Replay(t.Context(), read(t, "evt_2 jane@example.com skip")))
+		check(t, l.Replay(t.Context(), by, read(t, "evt_2 jane@example.com skip")))
 		c.step(401 * day)
 		n, _ := tidied(t, l, keep)
 		same(t, "removed", n, ledger.Tidied{})
@@ -184,7 +184,7 @@ func testRetentionOfEvents(t *testing.T, open opener) {
 	t.Run("what is gone is forgotten", func(t *testing.T) {
 		id := read(t, "evt_3 jane@example.com skip")
 		goes(t, ledger.Tidied{Events: 1, Deliveries: 1})
-		isError(t, l.Replay(t.Context(), id), ledger.ErrNotFound)
+		isError(t, l.Replay(t.Context(), by, id), ledger.ErrNotFound)
 		read(t, "evt_3 jane@example.com skip")
 		equal(t, "resends", event(t, l, "evt_3").Resends, 0)
 		goes(t, ledger.Tidied{Events: 1, Deliveries: 1})

@@ -242,3 +242,6 @@ func testOddText(t *testing.T, open opener) {
 		equal(t, "body", string(d.Body), odd)
 	}
 }
+
+// by is who acts in the tests.
+const by = "a test"

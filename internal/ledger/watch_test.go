@@ -54,7 +54,7 @@ func testWatch(t *testing.T, open opener) {
 		attempts := must[[]ledger.Attempt](t)(l.Attempts(t.Context(), inv.ID))
 		equal(t, "attempts", len(attempts), 1)
 		equal(t, "attempt", attempts[0].Kind+" "+attempts[0].Outcome+" "+attempts[0].Message, "fault never a fault of ours")
-		must[ledger.Invitation](t)(l.Retry(t.Context(), inv.ID))
+		must[ledger.Invitation](t)(l.Retry(t.Context(), by, inv.ID))
 		check(t, l.GiveUp(t.Context(), ledger.InviteJob{Invitation: inv.ID, Run: inv.Run}, fault))
 		equal(t, "state after the old job's fault", invitation(t, l, inv.ID).State, ledger.Queued)
 	})

@@ -76,7 +76,7 @@ func TestPoisonDelivery(t *testing.T) {
 	w.equal("undecided", w.summary().Undecided, 0)
 	w.equal("logged", w.logged("a delivery could not be decided"), 3)
 	w.equal("says what to do", strings.Contains(w.logs.String(), "configure it and replay the delivery"), true)
-	if err := w.ledger.Replay(t.Context(), poison); err != nil {
+	if err := w.ledger.Replay(t.Context(), "a test", poison); err != nil {
 		t.Fatal(err)
 	}
 	w.until("it is set aside again", func() bool { return w.logged("a delivery could not be decided") == 6 && w.summary().SetAside == 1 })
@@ -88,7 +88,7 @@ func TestReplayUnderTheSameRulesSendsNothing(t *testing.T) {
 	w.run()
 	delivery := w.deliver(paid("evt_1"))
 	w.reaches(jane, ledger.Sent)
-	if err := w.ledger.Replay(t.Context(), delivery); err != nil {
+	if err := w.ledger.Replay(t.Context(), "a test", delivery); err != nil {
 		t.Fatal(err)
 	}
 	w.decided("evt_1", 2)

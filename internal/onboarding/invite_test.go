@@ -257,7 +257,7 @@ func TestStop(t *testing.T) {
 	}
 
 	w.retool.SetToken(token)
-	if _, err := w.ledger.Retry(t.Context(), w.invitation("ab@customer.example").ID); err != nil {
+	if _, err := w.ledger.Retry(t.Context(), "a test", w.invitation("ab@customer.example").ID); err != nil {
 		t.Fatal(err)
 	}
 	inv := w.reaches("ab@customer.example", ledger.Sent)
@@ -299,7 +299,7 @@ func TestUnclearSuccessLooksBeforeSendingAgain(t *testing.T) {
 	inv := w.invitation(jane)
 	w.equal("state", inv.State, ledger.Queued)
 	w.equal("unsure", inv.Unsure, true)
-	if _, err := w.ledger.Retry(t.Context(), inv.ID); err != nil {
+	if _, err := w.ledger.Retry(t.Context(), "a test", inv.ID); err != nil {
 		t.Fatal(err)
 	}
 	w.reaches(jane, ledger.Sent)
@@ -384,7 +384,7 @@ func TestOneRefusedAddressStopsNobodyElseForGood(t *testing.T) {
 	w.deliver(paid("evt_1"))
 	w.decided("evt_1", 1)
 	w.until("a retry by hand lets the other through", func() bool {
-		_, _ = w.ledger.Retry(t.Context(), w.invitation(jane).ID) // a conflict once it is sent
+		_, _ = w.ledger.Retry(t.Context(), "a test", w.invitation(jane).ID) // a conflict once it is sent
 		time.Sleep(300 * time.Millisecond)
 		return w.invitation(jane).State == ledger.Sent
 	})

@@ -137,7 +137,7 @@ func TestReplayAsksStripeAgain(t *testing.T) {
 	w.run()
 	delivery := w.deliver(webhooktest.StripeEvent{ID: "evt_1", Type: "customer.subscription.created", Customer: "cus_1"})
 	w.equal("first decision", w.decided("evt_1", 1).Reason, onboarding.ReasonLookUpFailed)
-	if err := w.ledger.Replay(t.Context(), delivery); err != nil {
+	if err := w.ledger.Replay(t.Context(), "a test", delivery); err != nil {
 		t.Fatal(err)
 	}
 	w.equal("second decision", w.decided("evt_1", 2).Outcome, access.Invite)

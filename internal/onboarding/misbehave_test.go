@@ -417,7 +417,7 @@ func TestRetryByHandLiftsAStopAtOnce(t *testing.T) {
 		v.customers(10, time.Second)
 		time.Sleep(22 * time.Minute)
 		v.end()
-		must(v.ledger.Retry(v.ctx, v.invitation(payer(3)).ID))(t)
+		must(v.ledger.Retry(v.ctx, "a test", v.invitation(payer(3)).ID))(t)
 		v.work()
 		time.Sleep(2 * time.Second) // one of those in hand asks every second, and is the probe
 		synctest.Wait()
@@ -468,7 +468,7 @@ func TestDownForAWeek(t *testing.T) {
 				t.Errorf("the reason %q does not say why", inv.Reason)
 			}
 		}
-		v.equal("put back to work", must(v.ledger.RetryAll(v.ctx, ledger.Failed))(t), 6)
+		v.equal("put back to work", must(v.ledger.RetryAll(v.ctx, "a test", ledger.Failed))(t), 6)
 		v.work()
 		time.Sleep(time.Minute)
 		v.proof()

@@ -39,10 +39,10 @@ func TestUpkeep(t *testing.T) {
 				return n == 1
 			})
 			w.reaches(jane, ledger.Sent)
-			if err := w.ledger.Replay(t.Context(), old); !errors.Is(err, ledger.ErrBodyGone) {
+			if err := w.ledger.Replay(t.Context(), "a test", old); !errors.Is(err, ledger.ErrBodyGone) {
 				t.Errorf("a replay of the old delivery: %v", err)
 			}
-			if err := w.ledger.Replay(t.Context(), young); err != nil {
+			if err := w.ledger.Replay(t.Context(), "a test", young); err != nil {
 				t.Errorf("a replay of the young one: %v", err)
 			}
 		})

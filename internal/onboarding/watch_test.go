@@ -79,7 +79,7 @@ func TestPoisonJobIsIsolatedAfterItsTries(t *testing.T) {
 	}
 	w.equal("attempts", strings.Join(w.attempts(inv.ID), ", "), "fault never 0")
 	w.equal("invites", w.retool.Count(jane), 0)
-	must(w.ledger.Retry(t.Context(), inv.ID))(t)
+	must(w.ledger.Retry(t.Context(), "a test", inv.ID))(t)
 	w.reaches(jane, ledger.Sent)
 }
 
@@ -131,7 +131,7 @@ func TestIdleIsSaidOnce(t *testing.T) {
 	w.tamper(`update river_job set state = 'scheduled', scheduled_at = datetime('now', '+1 hour')`, `update invitations set updated_at = updated_at - 61000`)
 	w.run()
 	w.until("it is said", func() bool { return w.logged("an invitation is due and nobody sends it") == 1 })
-	must(w.ledger.Retry(t.Context(), w.invitation(jane).ID))(t)
+	must(w.ledger.Retry(t.Context(), "a test", w.invitation(jane).ID))(t)
 	w.reaches(jane, ledger.Sent)
 	w.until("its end is said", func() bool { return w.logged("invitations go out again") == 1 })
 	w.equal("said", w.logged("an invitation is due and nobody sends it"), 1)

@@ -1,3 +1,14 @@
+CREATE TABLE answers (
+  key      text    primary key, -- SHA-256 of the actor and the key
+  request  text    not null, -- SHA-256 of the call: the same key with another is refused
+  at       integer not null,
+  status   integer not null default 0, -- 0: under way
+  location text    not null default '',
+  body     text    not null default ''
+);
+
+CREATE INDEX answers_by_time on answers (at);
+
 CREATE TABLE attempts (
   id            integer primary key,
   invitation_id integer references invitations (id),
@@ -15,6 +26,19 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_by_event on attempts (event_id, id) where event_id is not null;
 
 CREATE INDEX attempts_by_invitation on attempts (invitation_id, id);
+
+CREATE TABLE audit (
+  id            integer primary key,
+  at            integer not null,
+  actor         text    not null, -- who: admin_token, token NAME, command line
+  what          text    not null, -- invite, approve, retry, revoke, correct, replay, token made, token revoked, test event, import
+  invitation_id integer references invitations (id),
+  subject       text    not null default '', -- what else it was about, such as "delivery 7"
+  before        text    not null default '',
+  after         text    not null default ''
+);
+
+CREATE INDEX audit_by_invitation on audit (invitation_id, id) where invitation_id is not null;
 
 CREATE TABLE decisions (
   id            integer primary key,
@@ -71,6 +95,13 @@ CREATE INDEX events_by_source on events (source, id);
 
 CREATE INDEX events_by_type on events (type, id);
 
+CREATE TABLE imports (
+  id    text    primary key,
+  at    integer not null,
+  actor text    not null,
+  total integer not null
+);
+
 CREATE TABLE invitations (
   id              integer primary key,
   email           text    not null unique,
@@ -92,7 +123,7 @@ CREATE TABLE invitations (
   created_at      integer not null,
   updated_at      integer not null,
   sent_at         integer
-);
+, corrected_to integer references invitations (id), resend integer not null default 0, accepted_at integer);
 
 CREATE INDEX invitations_by_source on invitations (source, id);
 
@@ -101,6 +132,8 @@ CREATE INDEX invitations_by_source_and_state on invitations (source, state, id);
 CREATE INDEX invitations_by_state on invitations (state, id);
 
 CREATE INDEX invitations_due on invitations (coalesce(next_try_at, updated_at)) where state = 'queued';
+
+CREATE INDEX invitations_expiring on invitations (expires_at) where state = 'sent';
 
 CREATE TABLE kept_bodies (
   delivery_id integer primary key references deliveries (id)
@@ -126,10 +159,35 @@ CREATE TABLE resends (
 
 CREATE INDEX resends_by_delivery on resends (delivery_id);
 
+CREATE TABLE sessions (
+  id         text    primary key, -- SHA-256 of what the cookie holds
+  actor      text    not null,
+  credential text    not null, -- SHA-256 of the token that signed in: with it the session ends
+  created_at integer not null,
+  expires_at integer not null,
+  link       integer not null default 0 -- a link that signs in once, not a session yet
+);
+
+CREATE TABLE source_secrets (
+  source      text    primary key,
+  fingerprint text    not null, -- 32 bits of a hash: tells a change, gives nothing away
+  since       integer not null
+);
+
 CREATE TABLE this_ledger (
   id       integer primary key check (id = 1),
   identity text    not null,
   copied   text    not null default '' -- what came from another store and how it was then, JSON; empty: nothing came
+);
+
+CREATE TABLE tokens (
+  name       text    primary key,
+  hash       text    not null unique, -- SHA-256 in hex: a token is too long to be guessed
+  role       text    not null check (role in ('read', 'invite', 'admin')),
+  created_at integer not null,
+  created_by text    not null,
+  expires_at integer,
+  revoked_at integer
 );
 
 CREATE TABLE undecided (
@@ -147,6 +205,26 @@ CREATE TABLE upkeep (
   kind    text    primary key, -- bodies, events
   reached integer not null
 );
+
+CREATE VIEW usher_events as
+select e.id, e.delivery_id, e.source, e.event_id as sender_id, e.type,
+  strftime('%Y-%m-%dT%H:%M:%fZ', e.occurred_at / 1000.0, 'unixepoch') as occurred_at,
+  strftime('%Y-%m-%dT%H:%M:%fZ', e.recorded_at / 1000.0, 'unixepoch') as recorded_at,
+  d.email, d.outcome, d.reason, d.sentence, d.rule,
+  strftime('%Y-%m-%dT%H:%M:%fZ', d.decided_at / 1000.0, 'unixepoch') as decided_at,
+  d.invitation_id, e.details
+from events e left join decisions d on d.id = (select max(id) from decisions where event_id = e.id);
+
+CREATE VIEW usher_invitations as
+select i.id, i.email, i.state, i.reason, i.source, i.groups, i.attributes, i.note, i.tries,
+  strftime('%Y-%m-%dT%H:%M:%fZ', i.next_try_at / 1000.0, 'unixepoch') as next_try_at,
+  strftime('%Y-%m-%dT%H:%M:%fZ', i.sent_at / 1000.0, 'unixepoch') as sent_at,
+  strftime('%Y-%m-%dT%H:%M:%fZ', i.accepted_at / 1000.0, 'unixepoch') as accepted_at,
+  strftime('%Y-%m-%dT%H:%M:%fZ', i.expires_at / 1000.0, 'unixepoch') as expires_at,
+  strftime('%Y-%m-%dT%H:%M:%fZ', i.created_at / 1000.0, 'unixepoch') as created_at,
+  strftime('%Y-%m-%dT%H:%M:%fZ', i.updated_at / 1000.0, 'unixepoch') as updated_at,
+  i.retool_id as retool_invite_id, i.corrected_to
+from invitations i;
 
 CREATE TABLE usher_schema (
 		id INTEGER PRIMARY KEY AUTOINCREMENT,
