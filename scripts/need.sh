@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings what the tests and linters need and this machine lacks.
 #
-#   scripts/need.sh gcc stripe-mock node postgres webhook golangci-lint
+#   scripts/need.sh gcc stripe-mock node axe postgres browser webhook golangci-lint
 #
 # What is there already costs nothing. With CI=true whatever cannot be had is a failure, never a skip.
 set -euo pipefail
@@ -72,37 +72,40 @@ need_stripe_mock() {
   say "stripe-mock could not be built: the tests against Stripe's own mock will be skipped"
 }
 
-readonly node_packages=internal/webhook/testdata/node
-
 # has_node says whether there is a Node that the pinned packages run on.
 has_node() {
   local version
   version=$(node --version 2>/dev/null) && version=${version#v} && [ "${version%%.*}" -ge 18 ] && command -v npm >/dev/null
 }
 
-# has_packages says whether bin/node holds what the lock file names. It is copied there last, so that an
+# has_packages says whether bin/NAME holds what the lock file in FROM names. It is copied there last, so that an
 # installation that broke off does not count.
-has_packages() { has_node && cmp -s "$node_packages/package-lock.json" "$bin/node/installed"; }
+has_packages() { has_node && cmp -s "$2/package-lock.json" "$bin/$1/installed"; } # NAME FROM
 
-install_packages() {
+install_packages() { # NAME FROM WHAT
   if ! has_node && can_apt; then
-    say "installing Node.js for the senders' own libraries"
+    say "installing Node.js for $3"
     apt_install nodejs npm || say "apt-get could not"
   fi
   has_node || return
-  say "installing the senders' own libraries for Node.js into bin/node/"
-  rm -rf "$bin/node" && mkdir -p "$bin/node" && cp "$node_packages"/package*.json "$bin/node" || return
-  (cd "$bin/node" && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) || return
-  cp "$node_packages/package-lock.json" "$bin/node/installed"
+  say "installing $3 from npm into bin/$1/"
+  rm -rf "${bin:?}/$1" && mkdir -p "$bin/$1" && cp "$2"/package*.json "$bin/$1" || return
+  (cd "$bin/$1" && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) || return
+  cp "$2/package-lock.json" "$bin/$1/installed"
 }
 
-need_node() {
-  has_packages && return
-  install_packages && has_packages && return
-  local why="the senders' Node libraries could not be installed; they want Node.js 18 or later with npm"
+need_packages() { # NAME FROM WHAT
+  has_packages "$1" "$2" && return
+  install_packages "$@" && has_packages "$1" "$2" && return
+  local why="$3 could not be installed; that wants Node.js 18 or later with npm"
   [ "${CI:-}" = true ] && die "$why, and CI must run every test"
-  say "$why: the tests against them will be skipped"
+  say "$why: the tests with it will be skipped"
 }
+
+need_node() { need_packages node internal/webhook/testdata/node "the senders' own libraries for Node.js"; }
+
+# axe looks for what keeps people out of a page; it runs in the browser.
+need_axe() { need_packages axe cmd/usher/testdata/axe axe-core; }
 
 need_golangci_lint() {
   local module=github.com/golangci/golangci-lint/v2
@@ -143,8 +146,32 @@ need_webhook() {
   command -v webhook >/dev/null || say "there is no webhook (adnanh): the benchmark runs without this peer"
 }
 
-# Here is the place for more: no test of this version needs a browser. When one does, write need_browser like
-# need_gcc, and name it in the Makefile's `test`.
+# browser_bin is the path of a Chromium or Chrome: CHROMIUM, where it is set, and nothing else then.
+browser_bin() {
+  local name mac=/Applications
+  if [ -n "${CHROMIUM:-}" ]; then
+    command -v "$CHROMIUM"
+    return
+  fi
+  for name in chromium chromium-browser google-chrome google-chrome-stable \
+    "$mac/Chromium.app/Contents/MacOS/Chromium" "$mac/Google Chrome.app/Contents/MacOS/Google Chrome" "$HOME$mac/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+    command -v "$name" && return
+  done
+  return 1
+}
+
+need_browser() {
+  browser_bin >/dev/null && return
+  if [ -z "${CHROMIUM:-}" ] && can_apt; then
+    say "installing Chromium for the tests of the pages"
+    apt_install chromium || say "apt-get could not"
+  fi
+  browser_bin >/dev/null && return
+  local why="there is no Chromium: install it (Debian: chromium; Fedora: sudo dnf install chromium; macOS: brew install --cask chromium; Ubuntu: google-chrome, as its chromium is a snap), or name the program in CHROMIUM"
+  [ -n "${CHROMIUM:-}" ] && why="CHROMIUM names $CHROMIUM, which is no program"
+  [ "${CI:-}" = true ] && die "$why; CI must run every test"
+  say "$why; the tests of the pages will be skipped"
+}
 
 command -v go >/dev/null || die "Go is missing: https://go.dev/dl/ (go.mod names the version)"
 for what in "$@"; do
@@ -152,9 +179,12 @@ for what in "$@"; do
     gcc) need_gcc ;;
     stripe-mock) need_stripe_mock ;;
     node) need_node ;;
+    axe) need_axe ;;
     postgres) need_postgres ;;
+    browser) need_browser ;;
     webhook) need_webhook ;;
     postgres-bin) postgres_bin || true ;; # prints the folder
+    browser-bin) browser_bin || true ;; # prints the path
     golangci-lint) need_golangci_lint ;;
     *) die "unknown: $what" ;;
   esac

@@ -39,7 +39,7 @@ var canaries = []string{
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"usher": main})
+	testscript.Main(withBrowser{m}, map[string]func(){"usher": main})
 }
 
 // TestStories plays testdata/script: the real binary, a real SQLite file or Postgres, real signals, and the fake Retool.
