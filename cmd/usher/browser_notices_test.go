@@ -90,7 +90,8 @@ func asset(kind, text string) http.HandlerFunc {
 
 // TestTheBrowserActs as a person does, with scripts and without.
 func TestTheBrowserActs(t *testing.T) {
-	const form = `<!doctype html><html lang=en><title>A form</title><main><h1>A form</h1>
+	const form = `<!doctype html><html lang=en><meta name=viewport content="width=device-width"><title>A form</title>
+		<style>button, input, a { min-height: 24px; margin: 24px }</style><main><h1>A form</h1>
 		<form><label>Name <input name=name value=old></label><label>Colour <select name=colour><option>red<option>blue</select></label>
 		<label><input type=checkbox name=agreed>I agree</label><button>Send</button></form>
 		<form method=post enctype=multipart/form-data><input type=file name=file aria-label=File><button>Upload</button></form>
@@ -118,6 +119,7 @@ func TestTheBrowserActs(t *testing.T) {
 			if !scripts {
 				b.noScripts()
 			}
+			b.window(phoneWidth, 844)
 			b.visit("/")
 			b.fits()
 			if scripts {
