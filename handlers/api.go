@@ -23,11 +23,14 @@ import (
 // maxAPIBody bounds the body of an API call, bytes.
 const maxAPIBody = 64 << 10
 
-// authorize lets a call with the admin token through, comparing in constant time.
+// authorize lets a call with the admin token through, comparing in constant time, and one from inside this process.
 func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 	want := sha256.Sum256([]byte(s.AdminToken))
 	off := strings.TrimSpace(s.AdminToken) == "" || s.Ledger == nil
 	return func(c echo.Context) error {
+		if _, inside := insideActor(c.Request().Context()); inside && s.Ledger != nil {
+			return next(c)
+		}
 		if off {
 			return errAPIOff
 		}

@@ -41,6 +41,10 @@ var (
 	ErrConflict = errors.New("not possible in this state")
 	// ErrNewerSchema means that a newer Usher has migrated this ledger.
 	ErrNewerSchema = errors.New("the ledger's schema is newer than this program")
+	// ErrOlderSchema means that this ledger waits to be migrated, which Options.AsItIs forbids.
+	ErrOlderSchema = errors.New("the ledger's schema is older than this program")
+	// ErrNoLedger means that there is no ledger yet where Options.AsItIs expects one.
+	ErrNoLedger = errors.New("there is no ledger")
 	// ErrInUse means that another Usher holds this SQLite ledger.
 	ErrInUse = errors.New("another usher serves from this ledger")
 	// ErrUnreachable means that the Postgres database could not be used from the start; the sentence says why.
@@ -58,6 +62,8 @@ type Options struct {
 	CallLimit time.Duration
 	// TendEvery is how often SQLite's log is copied back, 25 milliseconds by default.
 	TendEvery time.Duration
+	// AsItIs opens a ledger beside the Usher that serves from it: none is made, and none is migrated under it.
+	AsItIs bool
 }
 
 // A Ledger is one open database.
@@ -68,6 +74,7 @@ type Ledger struct {
 	grammar   grammar
 	callLimit time.Duration
 	tendEvery time.Duration
+	asItIs    bool
 	jobs      *river.Client[*sql.Tx] // inserts only; the workers have their own
 	acceptor  *acceptor
 	slots     *group[*slotAsked]
@@ -97,7 +104,7 @@ func Open(ctx context.Context, address string, opts Options) (*Ledger, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	l := &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), tendEvery: cmp.Or(opts.TendEvery, tendEvery),
+	l := &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), tendEvery: cmp.Or(opts.TendEvery, tendEvery), asItIs: opts.AsItIs,
 		now: opts.Now, clock: clock, log: opts.Logger, accepted: make(chan struct{}, 1)}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", dialect, err), l.Close())
@@ -106,10 +113,15 @@ func Open(ctx context.Context, address string, opts Options) (*Ledger, error) {
 }
 
 func (l *Ledger) open(ctx context.Context) (err error) {
+	if l.asItIs {
+		if err := l.dialect.exists(); err != nil {
+			return err
+		}
+	}
 	if l.write, l.read, err = l.dialect.open(ctx); err != nil {
 		return err
 	}
-	if err = l.dialect.alone(ctx, l.write, func() error { return migrate(ctx, l.write, l.dialect) }); err != nil {
+	if err = l.prepareSchema(ctx); err != nil {
 		return classify(err)
 	}
 	if l.jobs, err = river.NewClient(l.Driver(), &river.Config{Logger: quiet, SkipUnknownJobCheck: true, Test: river.TestConfig{Time: l.clock}}); err != nil {
@@ -124,6 +136,14 @@ func (l *Ledger) open(ctx context.Context) (err error) {
 	go func() { tended <- l.dialect.tend(tending, l.write, l.tendEvery) }()
 	l.stopTending = sync.OnceValue(func() error { stop(); return <-tended })
 	return nil
+}
+
+// prepareSchema brings the schema up to date, or sees that it is.
+func (l *Ledger) prepareSchema(ctx context.Context) error {
+	if l.asItIs {
+		return isCurrent(ctx, l.read, l.dialect)
+	}
+	return l.dialect.alone(ctx, l.write, func() error { return migrate(ctx, l.write, l.dialect) })
 }
 
 // Close lets the commit in hand finish and closes the database.

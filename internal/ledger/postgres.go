@@ -68,6 +68,9 @@ func (p postgres) host() string {
 	return net.JoinHostPort(p.config.Host, fmt.Sprint(p.config.Port))
 }
 
+// exists: Postgres says so itself.
+func (p postgres) exists() error { return nil }
+
 func (p postgres) open(ctx context.Context) (write, read *sql.DB, err error) {
 	write = stdlib.OpenDB(*p.config)
 	write.SetMaxOpenConns(postgresWriters)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -25,7 +26,8 @@ var migrations embed.FS
 // A dialect is what differs between the stores. Statements are shared: both take $1 placeholders,
 // "on conflict" and "returning".
 type dialect interface {
-	fmt.Stringer // the address without any secret
+	fmt.Stringer   // the address without any secret
+	exists() error // whether there is something to open that opening does not make
 	open(ctx context.Context) (write, read *sql.DB, err error)
 	driver(*sql.DB) riverdriver.Driver[*sql.Tx]
 	goose() (goose.Dialect, fs.FS)
@@ -82,6 +84,15 @@ func dialectFor(address string) (dialect, error) {
 type sqlite struct{ path string }
 
 func (s sqlite) String() string { return "sqlite://" + s.path }
+
+// exists sees that the file is there.
+func (s sqlite) exists() error {
+	_, err := os.Stat(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the file does not exist; %s", ErrNoLedger, makeOne)
+	}
+	return err
+}
 
 // open makes the writing connection and the reading pool. Pragmas stand in the DSN because one sent by
 // Exec reaches a single pooled connection. synchronous=FULL: with NORMAL a power failure can take back an
