@@ -123,11 +123,18 @@ func (p *parts) behind(door *handlers.Door, book *ledger.Ledger) (*onboarding.On
 	if err != nil {
 		return nil, err
 	}
-	door.Open(handlers.New(handlers.Options{
-		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
-		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Warnings: p.warnings().Lines(), Panics: stages.Panics,
-	}))
+	options := p.handlerOptions(book)
+	options.Warnings, options.Panics = p.warnings().Lines(), stages.Panics
+	door.Open(handlers.New(options))
 	return stages, nil
+}
+
+// handlerOptions are those of the one server behind the network, the pages and the command line.
+func (p *parts) handlerOptions(book *ledger.Ledger) handlers.Options {
+	return handlers.Options{
+		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
+		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(),
+	}
 }
 
 // useRoom lets garbage gather while there is room: little lives for longer than a request, so that Go's own setting
