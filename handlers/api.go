@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,8 +21,11 @@ import (
 	"github.com/usher-dev/usher/internal/ledger"
 )
 
-// maxAPIBody bounds the body of an API call, bytes.
-const maxAPIBody = 64 << 10
+// maxAPIBody and maxListBody bound the body of an API call and of one with a list of people, bytes.
+const (
+	maxAPIBody  = 64 << 10
+	maxListBody = 1 << 20
+)
 
 // authorize lets a call with the admin token through, comparing in constant time, and one from inside this process.
 func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
@@ -39,13 +43,14 @@ func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			return errToken
 		}
+		act(c, actor{name: actorAdmin, role: roleAdmin})
 		return next(c)
 	}
 }
 
 // readJSON reads a whole body into a struct: no unknown field, nothing behind it.
-func readJSON(c echo.Context, into any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(c.Response(), c.Request().Body, maxAPIBody))
+func readJSON(c echo.Context, most int64, into any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(c.Response(), c.Request().Body, most))
 	decoder.DisallowUnknownFields()
 	err := decoder.Decode(into)
 	if err == nil {
@@ -64,19 +69,50 @@ func bodyProblem(err error) error {
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
-		return fmt.Errorf("%w of %d bytes", errTooLarge, maxAPIBody)
+		return fmt.Errorf("%w of %d bytes", errTooLarge, over.Limit)
 	case errors.As(err, &kind) && kind.Field != "":
 		got, _, _ := strings.Cut(kind.Value, " ")
-		return invalid(fieldError{Field: kind.Field, Detail: fmt.Sprintf("is a %s, wants a %s", got, kind.Type)})
+		return invalid(fieldError{Field: kind.Field, Detail: fmt.Sprintf("is a %s, wants a %s", got, jsonKind(kind.Type))})
 	case strings.HasPrefix(err.Error(), "json: unknown field "):
 		field := strings.Trim(strings.TrimPrefix(err.Error(), "json: unknown field "), `"`)
 		return invalid(fieldError{Field: field, Detail: "is not a field of this call"})
 	case errors.Is(err, io.EOF):
-		return badBody("the body is empty", `send JSON, such as {"email": "ada@example.com"}`)
+		return badBody(emptyBody, `send JSON, such as {"email": "ada@example.com"}`)
 	default:
 		return badBody("the body is not one JSON object", `send JSON with Content-Type: application/json, such as {"email": "ada@example.com"}`)
 	}
 }
+
+// jsonKind is what JSON calls the values of a type.
+func jsonKind(t reflect.Type) string {
+	switch t.Kind() { //nolint:exhaustive // the rest are numbers
+	case reflect.String:
+		return "string"
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Slice:
+		return "list"
+	case reflect.Map, reflect.Struct:
+		return "object"
+	default:
+		return "whole number"
+	}
+}
+
+// readNothing lets a call without fields have no body, or an empty object.
+func readNothing(c echo.Context) error {
+	if c.Request().ContentLength == 0 {
+		return nil
+	}
+	err := readJSON(c, maxAPIBody, &struct{}{})
+	var empty *problem
+	if errors.As(err, &empty) && empty.Detail == emptyBody {
+		return nil
+	}
+	return err
+}
+
+const emptyBody = "the body is empty"
 
 func badBody(detail, mend string) *problem {
 	return &problem{Title: "The body cannot be read", Status: http.StatusBadRequest, Detail: detail,

@@ -198,7 +198,7 @@ func TestShowAndChangeInvitation(t *testing.T) {
 
 		{name: "retry none", method: "POST", path: path + "/99/retry", wantStatus: 404, wantBody: missing},
 		{name: "retry what is held", method: "POST", path: path + "/2/retry", wantStatus: 409, wantBody: []string{`"title":"Conflict"`, "approve it instead"}},
-		{name: "retry what was sent", method: "POST", path: path + "/3/retry", wantStatus: 409, wantBody: []string{"nothing to retry"}},
+		{name: "retry what was sent: it is sent again", method: "POST", path: path + "/3/retry", wantStatus: 202, wantBody: []string{`"state":"queued"`, "to be sent again"}},
 		{name: "approve none", method: "POST", path: path + "/99/approve", wantStatus: 404, wantBody: missing},
 		{name: "approve what is not held", method: "POST", path: path + "/3/approve", wantStatus: 409, wantBody: []string{"not held"}},
 		{name: "approve", method: "POST", path: path + "/2/approve", wantStatus: 202, wantBody: []string{`"state":"queued"`, "approved by hand"}, wantHeader: map[string]string{"Location": path + "/2"}},

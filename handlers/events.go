@@ -113,7 +113,7 @@ func (s *Server) replayDelivery(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Ledger.Replay(c.Request().Context(), adminToken, id); err != nil {
+	if err := s.Ledger.Replay(c.Request().Context(), actorOf(c).name, id); err != nil {
 		return err
 	}
 	return c.JSON(http.StatusAccepted, receipt{Status: "undecided", Delivery: id})

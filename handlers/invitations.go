@@ -1,13 +1,11 @@
 package handlers
 
 import (
-	"crypto/rand"
+	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -17,12 +15,6 @@ import (
 	"github.com/usher-dev/usher/internal/ledger"
 )
 
-// sourceAPI is the source of the events that calls of the API make.
-const sourceAPI = "api"
-
-// adminToken is the actor of calls with the admin token of the configuration.
-const adminToken = "admin_token"
-
 // invitationRequest is the "create external user" action: an address is enough.
 type invitationRequest struct {
 	Email      string            `json:"email"`
@@ -31,8 +23,8 @@ type invitationRequest struct {
 	Note       string            `json:"note"`
 }
 
-func (r invitationRequest) check() error {
-	var errs []fieldError
+// mistakes are what is wrong with a request whatever the rules say.
+func (r invitationRequest) mistakes() (errs []fieldError) {
 	if r.Email == "" {
 		errs = append(errs, fieldError{Field: "email", Detail: "is missing", Mend: `give the customer's address, such as "ada@example.com"`})
 	} else if _, err := access.ParseAddress(r.Email); err != nil {
@@ -46,10 +38,7 @@ func (r invitationRequest) check() error {
 	if len(r.Note) > 1000 {
 		errs = append(errs, fieldError{Field: "note", Detail: fmt.Sprintf("has %d bytes", len(r.Note)), Mend: "at most 1000"})
 	}
-	if len(errs) == 0 {
-		return nil
-	}
-	return invalid(errs...)
+	return errs
 }
 
 func addressError(err error) fieldError {
@@ -60,32 +49,22 @@ func addressError(err error) fieldError {
 	return fieldError{Field: "email", Detail: "is not an address"}
 }
 
-// createInvitation decides like a webhook would: the domain rule speaks here too.
 func (s *Server) createInvitation(c echo.Context) error {
 	var request invitationRequest
-	if err := readJSON(c, &request); err != nil {
+	if err := readJSON(c, maxAPIBody, &request); err != nil {
 		return err
 	}
-	if err := request.check(); err != nil {
-		return err
+	if mistakes := request.mistakes(); len(mistakes) > 0 {
+		return invalid(mistakes...)
 	}
-	event := access.Event{Source: sourceAPI, Type: "invitation.requested", ID: rand.Text(), Email: request.Email}
-	decision := s.Policy.Decide(event)
-	decision.Groups = slices.Compact(slices.Sorted(slices.Values(append(decision.Groups, request.Groups...))))
-	if len(request.Attributes) > 0 {
-		wanted := maps.Clone(request.Attributes)
-		maps.Copy(wanted, decision.Attributes)
-		decision.Attributes = wanted
-	}
-	id, err := s.Ledger.Record(c.Request().Context(), ledger.Verdict{Event: event, OccurredAt: s.Now(), Decision: decision, By: adminToken, Note: request.Note})
+	done, err := s.invite(c.Request().Context(), actorOf(c).name, "", []invitationRequest{request})
 	if err != nil {
 		return err
 	}
-	if decision.Outcome == access.Skip {
-		return &problem{Title: "This address is not invited", Status: http.StatusUnprocessableEntity, Detail: decision.Sentence,
-			Reason: string(decision.Reason), Errors: []fieldError{{Field: "email", Detail: decision.Sentence}}}
+	if done[0].id == 0 {
+		return refused(done[0].decision)
 	}
-	return s.answerInvitation(c, http.StatusAccepted, id)
+	return s.answerInvitation(c, http.StatusAccepted, done[0].id)
 }
 
 func (s *Server) answerInvitation(c echo.Context, status int, id int64) error {
@@ -161,26 +140,46 @@ func (s *Server) showInvitation(c echo.Context) error {
 	}{newInvitation(inv), each(events, newEvent), each(attempts, newAttempt)})
 }
 
-func (s *Server) retryInvitation(c echo.Context) error {
-	id, err := pathID(c, "invitation")
-	if err != nil {
-		return err
+// onInvitation is a call that a person makes about one invitation.
+func (s *Server) onInvitation(do func(ctx context.Context, by string, id int64) (ledger.Invitation, error)) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		id, err := pathID(c, "invitation")
+		if err != nil {
+			return err
+		}
+		if err := readNothing(c); err != nil {
+			return err
+		}
+		inv, err := do(c.Request().Context(), actorOf(c).name, id)
+		if err != nil {
+			return err
+		}
+		return locate(c, inv)
 	}
-	if _, err := s.Ledger.Retry(c.Request().Context(), adminToken, id); err != nil {
-		return err
-	}
-	return s.answerInvitation(c, http.StatusAccepted, id)
 }
 
-func (s *Server) approveInvitation(c echo.Context) error {
+func locate(c echo.Context, inv ledger.Invitation) error {
+	c.Response().Header().Set(echo.HeaderLocation, fmt.Sprintf("/v1/invitations/%d", inv.ID))
+	return c.JSON(http.StatusAccepted, newInvitation(inv))
+}
+
+// correctInvitation answers with the invitation that takes the old one's place.
+func (s *Server) correctInvitation(c echo.Context) error {
 	id, err := pathID(c, "invitation")
 	if err != nil {
 		return err
 	}
-	if _, err := s.Ledger.Approve(c.Request().Context(), adminToken, id); err != nil {
+	var request struct {
+		Email string `json:"email"`
+	}
+	if err := readJSON(c, maxAPIBody, &request); err != nil {
 		return err
 	}
-	return s.answerInvitation(c, http.StatusAccepted, id)
+	_, corrected, err := s.correct(c.Request().Context(), actorOf(c).name, id, request.Email)
+	if err != nil {
+		return err
+	}
+	return locate(c, corrected)
 }
 
 func (s *Server) retryInvitations(c echo.Context) error {
@@ -188,11 +187,26 @@ func (s *Server) retryInvitations(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.Ledger.RetryAll(c.Request().Context(), adminToken, state)
+	n, err := s.retryAll(c.Request().Context(), actorOf(c).name, state)
 	if err != nil {
 		return err
 	}
 	return c.JSON(http.StatusAccepted, map[string]int{"retried": n})
+}
+
+func (s *Server) approveInvitations(c echo.Context) error {
+	state, err := queryState(c, ledger.Held)
+	if err != nil {
+		return err
+	}
+	if state != ledger.Held {
+		return fmt.Errorf("%w: only held invitations can be approved", ledger.ErrConflict)
+	}
+	n, err := s.approveAll(c.Request().Context(), actorOf(c).name)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusAccepted, map[string]int{"approved": n})
 }
 
 // An invitation is its form on the wire.
@@ -210,7 +224,9 @@ type invitation struct {
 	Tries          int               `json:"tries"`
 	NextTryAt      *time.Time        `json:"next_try_at"`
 	RetoolInviteID int64             `json:"retool_invite_id,omitempty"`
+	CorrectedTo    int64             `json:"corrected_to,omitempty"` // the invitation that took its place
 	SentAt         *time.Time        `json:"sent_at"`
+	AcceptedAt     *time.Time        `json:"accepted_at"`
 	ExpiresAt      *time.Time        `json:"expires_at"`
 	CreatedAt      *time.Time        `json:"created_at"`
 	UpdatedAt      *time.Time        `json:"updated_at"`
@@ -220,7 +236,7 @@ func newInvitation(i ledger.Invitation) invitation {
 	wire := invitation{
 		ID: i.ID, Email: i.Email.Full(), State: i.State, Reason: i.Reason, Groups: i.Groups, Attributes: i.Attributes,
 		Note: i.Note, Source: i.Source, Tries: i.Tries, NextTryAt: when(i.NextTryAt), RetoolInviteID: i.RetoolID,
-		SentAt: when(i.SentAt), ExpiresAt: when(i.ExpiresAt), CreatedAt: when(i.CreatedAt), UpdatedAt: when(i.UpdatedAt),
+		CorrectedTo: i.CorrectedTo, SentAt: when(i.SentAt), AcceptedAt: when(i.AcceptedAt), ExpiresAt: when(i.ExpiresAt), CreatedAt: when(i.CreatedAt), UpdatedAt: when(i.UpdatedAt),
 	}
 	if i.State == ledger.Sent {
 		wire.LateGroups, wire.LateAttributes = i.LateGroups(), i.LateAttributes()

@@ -201,8 +201,12 @@ func (l *Ledger) RecordMany(ctx context.Context, all []Verdict) (invitations []i
 	return invitations, err
 }
 
-// recordByHand records an event, and what became of its address in the audit trail where a person asked.
+// recordByHand records an event, and what became of its address in the audit trail where a person asked. What a person
+// asked for already, by the same identity, is the invitation that it led to: a call that is repeated does nothing.
 func (t *tx) recordByHand(v Verdict) (invitation int64, err error) {
+	if invitation, err = t.askedBefore(v); err != nil || invitation != 0 {
+		return invitation, err
+	}
 	before, err := t.stateOf(v.Decision.Address)
 	if err != nil {
 		return 0, err
@@ -218,6 +222,17 @@ func (t *tx) recordByHand(v Verdict) (invitation int64, err error) {
 		}
 	}
 	return invitation, t.audit(Entry{Actor: v.By, What: DidInvite, InvitationID: invitation, Before: before, After: after})
+}
+
+// askedBefore is the invitation that a person's request led to when it was made before, 0 where it led to none.
+func (t *tx) askedBefore(v Verdict) (invitation int64, err error) {
+	if v.By == "" || v.Event.ID == "" {
+		return 0, nil
+	}
+	invitation, _, err = t.id(`select case d.outcome when 'skip' then 0 else coalesce(d.invitation_id, 0) end
+		from decisions d where d.id = (select max(n.id) from decisions n join events e on e.id = n.event_id where e.source = $1 and e.event_id = $2)`,
+		v.Event.Source, v.Event.ID)
+	return invitation, err
 }
 
 // stateOf is the state of an address's invitation, empty where it has none.

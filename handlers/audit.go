@@ -1,0 +1,60 @@
+package handlers
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/usher-dev/usher/internal/ledger"
+)
+
+// An auditEntry is one line of the audit trail on the wire.
+type auditEntry struct {
+	ID           int64      `json:"id"`
+	At           *time.Time `json:"at"`
+	Actor        string     `json:"actor"`
+	What         string     `json:"what"`
+	InvitationID int64      `json:"invitation,omitempty"`
+	Subject      string     `json:"subject,omitempty"`
+	Before       string     `json:"before"`
+	After        string     `json:"after"`
+}
+
+func newAuditEntry(e ledger.Entry) auditEntry {
+	return auditEntry{ID: e.ID, At: when(e.At), Actor: e.Actor, What: e.What, InvitationID: e.InvitationID, Subject: e.Subject, Before: e.Before, After: e.After}
+}
+
+// listAudit answers what people did, newest first.
+func (s *Server) listAudit(c echo.Context) error {
+	if err := queryOnly(c, "invitation", "actor", "limit", "cursor"); err != nil {
+		return err
+	}
+	limit, err := queryNumber(c, "limit", 50, 1, 200)
+	if err != nil {
+		return err
+	}
+	cursor, err := queryNumber(c, "cursor", 0, 1, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	invitation, err := queryNumber(c, "invitation", 0, 1, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	found, err := s.Ledger.Audit(c.Request().Context(), ledger.AuditFilter{Invitation: invitation, Actor: c.QueryParam("actor"), Before: cursor, Limit: int(limit)})
+	if err != nil {
+		return err
+	}
+	page := struct {
+		Entries    []auditEntry `json:"entries"`
+		NextCursor *string      `json:"next_cursor"`
+	}{Entries: each(found, newAuditEntry)}
+	if len(found) == int(limit) {
+		next := strconv.FormatInt(found[len(found)-1].ID, 10)
+		page.NextCursor = &next
+	}
+	return c.JSON(http.StatusOK, page)
+}
