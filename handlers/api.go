@@ -32,8 +32,7 @@ func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 	want := sha256.Sum256([]byte(s.AdminToken))
 	off := strings.TrimSpace(s.AdminToken) == "" || s.Ledger == nil
 	return func(c echo.Context) error {
-		if name, inside := insideActor(c.Request().Context()); inside && s.Ledger != nil {
-			act(c, actor{name: name, role: roleAdmin})
+		if _, inside := insideActor(c.Request().Context()); inside && s.Ledger != nil {
 			return next(c)
 		}
 		if off {

@@ -34,6 +34,8 @@ var statuses = []struct {
 }{
 	{err: errSignature, status: http.StatusUnauthorized},
 	{err: errToken, status: http.StatusUnauthorized},
+	{err: errCrossSite, status: http.StatusForbidden},
+	{err: errForm, status: http.StatusForbidden},
 	{err: errAPIOff, status: http.StatusServiceUnavailable},
 	{err: errTooLarge, status: http.StatusRequestEntityTooLarge, shown: true},
 	{err: errEncoding, status: http.StatusUnsupportedMediaType},
@@ -116,6 +118,10 @@ func (s *Server) answerError(err error, c echo.Context) {
 	}
 	if c.Request().Method == http.MethodHead {
 		_ = c.NoContent(p.Status)
+		return
+	}
+	if isPage(c) && s.pages != nil {
+		s.answerPageError(c, &p)
 		return
 	}
 	header.Set(echo.HeaderContentType, "application/problem+json")

@@ -1,10 +1,11 @@
-// Package handlers is all of Usher's HTTP: the webhooks, the /v1 API, health and metrics. Errors become
+// Package handlers is all of Usher's HTTP: the webhooks, the /v1 API, the pages, health and metrics. Errors become
 // statuses in one table, in errors.go.
 package handlers
 
 import (
 	"context"
 	"crypto/rand"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -37,6 +38,8 @@ type Options struct {
 	Version    string
 	Warnings   []string     // of the configuration, for people
 	Panics     func() int64 // counts those of the stages, for /metrics; nil: nobody does
+	// SignInLinkFor is how long a link of SignInLink can be used, 10 minutes by default.
+	SignInLinkFor time.Duration
 }
 
 // A Server is Usher's HTTP handler.
@@ -46,6 +49,10 @@ type Server struct {
 	metrics  *metrics
 	ready    readiness
 	draining atomic.Bool
+
+	pages       map[string]*template.Template // by name, with the layout; nil: there are no pages
+	crossOrigin *http.CrossOriginProtection
+	signIns     signInLimit
 }
 
 // New makes the handler of everything Usher serves.
@@ -56,7 +63,7 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{Options: o, echo: echo.New()}
+	s := &Server{Options: o, echo: echo.New(), crossOrigin: http.NewCrossOriginProtection()}
 	s.metrics = newMetrics(o)
 	s.echo.HTTPErrorHandler = s.answerError
 	s.echo.Use(s.identify, s.recover)
@@ -97,6 +104,8 @@ func (s *Server) routes() {
 		e.Add(method, "/readyz", s.readyz)
 	}
 	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
+
+	s.pageRoutes()
 }
 
 // ServeHTTP answers one request.

@@ -36,6 +36,7 @@ const (
 	// would later remove by the ten thousand.
 	keepDoneJobs   = 10 * time.Minute
 	keepFailedJobs = 7 * 24 * time.Hour // by a fault of ours: a person may want to look
+	keepSessions   = time.Hour          // after they expired
 )
 
 // Tidy removes a little of what need not be kept any longer, in several short transactions, and reports whether there
@@ -56,6 +57,7 @@ func (l *Ledger) Tidy(ctx context.Context, keep Retention) (n Tidied, more bool,
 		{"jobs that are done", keepDoneJobs, l.tidyJobs("completed")},
 		{"jobs that were cancelled", keepDoneJobs, l.tidyJobs("cancelled")},
 		{"jobs that were given up", keepFailedJobs, l.tidyJobs("discarded")},
+		{"sessions", keepSessions, l.tidySessions},
 	} {
 		if part.keep == 0 {
 			continue

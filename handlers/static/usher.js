@@ -1,0 +1,73 @@
+// What pages do beyond HTML and htmx. Everything of importance works without it.
+(function () {
+  "use strict";
+
+  // What was last put into each part that refreshes itself: what did not change is left alone.
+  var last = new WeakMap();
+
+  function refreshes(element) {
+    return element.matches("[hx-trigger*='every']");
+  }
+
+  // Nobody looks, or somebody is just using that part: it is refreshed the next time.
+  function leaveAlone(target) {
+    if (document.hidden) return true;
+    var selection = document.getSelection();
+    if (selection && !selection.isCollapsed && target.contains(selection.anchorNode)) return true;
+    var focused = document.activeElement;
+    return target.contains(focused) && focused.matches("input, select, textarea, button");
+  }
+
+  document.addEventListener("htmx:beforeRequest", function (event) {
+    if (refreshes(event.detail.elt) && leaveAlone(event.detail.target)) event.preventDefault();
+  });
+
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    var detail = event.detail;
+    if (!detail.xhr.getResponseHeader("X-Request-Id")) { // not from Usher: something between here and there failed
+      detail.shouldSwap = false;
+      say("Usher cannot be reached. This page tries again by itself.");
+      return;
+    }
+    unsay();
+    if (!detail.elt || !refreshes(detail.requestConfig.elt) || detail.xhr.status !== 200) return;
+    if (last.get(detail.requestConfig.elt) === detail.xhr.responseText) detail.shouldSwap = false;
+    last.set(detail.requestConfig.elt, detail.xhr.responseText);
+  });
+
+  document.addEventListener("htmx:sendError", function () {
+    say("Usher cannot be reached. This page tries again by itself.");
+  });
+
+  function say(text) {
+    if (document.getElementById("unreachable")) return;
+    var notice = document.createElement("p");
+    notice.id = "unreachable";
+    notice.className = "notice bad";
+    notice.textContent = text;
+    document.getElementById("messages").append(notice);
+  }
+
+  function unsay() {
+    var notice = document.getElementById("unreachable");
+    if (notice) notice.remove();
+  }
+
+  // <button data-copy="ID">Copy</button> copies the text of that element.
+  document.addEventListener("click", function (event) {
+    var button = event.target.closest("[data-copy]");
+    if (!button || !navigator.clipboard) return;
+    var from = document.getElementById(button.dataset.copy);
+    navigator.clipboard.writeText("value" in from ? from.value : from.textContent.trim()).then(function () {
+      var label = button.textContent;
+      button.textContent = "Copied";
+      setTimeout(function () { button.textContent = label; }, 2000);
+    });
+  });
+
+  // <button data-confirm="Really?"> asks before its form is sent.
+  document.addEventListener("click", function (event) {
+    var button = event.target.closest("[data-confirm]");
+    if (button && !window.confirm(button.dataset.confirm)) event.preventDefault();
+  });
+})();
