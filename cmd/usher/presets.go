@@ -225,7 +225,7 @@ func listed(p webhook.Preset) (listedPreset, error) {
 		return listedPreset{}, fmt.Errorf("preset %s: %w", p.Name, err)
 	}
 	return listedPreset{
-		Name: p.Name, Title: p.About.Title, Group: p.About.Group, Proof: proofOf(p.Row.Verify), Address: address, LookUp: p.Row.LookUp, Link: p.About.Link,
+		Name: p.Name, Title: p.About.Title, Group: p.About.Group, Proof: p.Row.Verify.Proof(), Address: address, LookUp: p.Row.LookUp, Link: p.About.Link,
 	}, nil
 }
 
@@ -259,44 +259,6 @@ func showPreset(p webhook.Preset) (shownPreset, error) {
 	return shown, err
 }
 
-// proofOf says in a few words how a sender proves that a request is its own.
-func proofOf(v webhook.Verify) string {
-	algorithm := strings.ToUpper(v.Algorithm)
-	if algorithm == "" {
-		algorithm = "SHA256"
-	}
-	var also []string
-	for _, part := range []struct{ placeholder, name string }{{"{url}", "address"}, {"{ts}", "time"}} {
-		if strings.Contains(v.Signed, part.placeholder) {
-			also = append(also, part.name)
-		}
-	}
-	if v.Kind == "stripe" {
-		also = []string{"time"}
-	}
-	signed := ""
-	if len(also) > 0 {
-		signed = ", " + strings.Join(also, " and ") + " signed"
-	}
-	prefix := strings.ToLower(strings.TrimSpace(v.Prefix))
-	switch {
-	case v.Kind == "token" && prefix == "bearer":
-		return "bearer token"
-	case v.Kind == "token" && prefix == "basic":
-		return "basic authentication"
-	case v.Kind == "token":
-		return "token in " + v.Header
-	case v.Kind == "path_token":
-		return "token in the address"
-	case v.Kind == "none":
-		return "nothing"
-	case v.Kind == "hash":
-		return algorithm + " of secret and body" + signed
-	default:
-		return "HMAC-" + algorithm + signed
-	}
-}
-
 // addressOf says where the customer's address is, by what comes out of the preset's samples.
 func addressOf(p webhook.Preset) (string, error) {
 	source, err := webhook.New(webhook.Config{
@@ -305,11 +267,11 @@ func addressOf(p webhook.Preset) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	samples := webhooktest.Samples(p.Name)
+	samples := webhook.Samples(p.Name)
 	isStripe := len(samples) == 0 // its usual events carry the address
 	carried, main := isStripe, isStripe
 	for i, sample := range samples {
-		header, body := sample.Make(webhooktest.Fill{Email: "ada@lovelace.example"}.Complete())
+		header, body := sample.Make(webhook.Fill{Email: "ada@lovelace.example"}.Complete())
 		events := source.Events(source.Unsigned(time.Now(), webhook.Request{Method: http.MethodPost, Header: header, Body: body}))
 		if slices.ContainsFunc(events, func(e webhook.Event) bool { return e.Email != "" && (e.Accepted || e.Preliminary.Reason == "") }) {
 			carried, main = true, main || i == 0

@@ -123,7 +123,7 @@ func TestProofInWords(t *testing.T) {
 		"basic": "basic authentication", "header": "token in X-Webhook-Secret", "jotform": "token in the address", "hubspot-v1": "SHA256 of secret and body",
 	} {
 		preset, _ := webhook.FindPreset(name)
-		if got := proofOf(preset.Row.Verify); got != want {
+		if got := preset.Row.Verify.Proof(); got != want {
 			t.Errorf("%s: %q, wants %q", name, got, want)
 		}
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/usher-dev/usher/config"
 	"github.com/usher-dev/usher/internal/access"
 	"github.com/usher-dev/usher/internal/webhook"
-	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
 
 // A message is an event before it is signed.
@@ -133,14 +132,14 @@ func (t *target) candidates(f sendFlags, in io.Reader) ([]message, error) {
 	if err != nil {
 		return nil, err
 	}
-	samples := []webhooktest.Sample{found}
+	samples := []webhook.Sample{found}
 	if f.suite {
-		samples = webhooktest.Samples(t.preset)
+		samples = webhook.Samples(t.preset)
 	}
 	var all []message
 	for _, s := range samples {
 		m := message{sample: s.File}
-		m.header, m.body = s.Make(webhooktest.Fill{Email: f.email, Name: f.name, ID: f.id}.Complete())
+		m.header, m.body = s.Make(webhook.Fill{Email: f.email, Name: f.name, ID: f.id}.Complete())
 		all = append(all, m)
 	}
 	return all, nil
@@ -153,7 +152,7 @@ func stripeMessage(f sendFlags) ([]message, error) {
 	if alwaysNamed && f.email != "" {
 		return nil, fmt.Errorf("an event %s carries no address: leave --email out, or choose --type %s", f.eventType, webhook.CheckoutCompleted)
 	}
-	event := webhooktest.StripeEvent{ID: cmp.Or(f.id, webhooktest.StripeID("evt")), Type: f.eventType, Email: f.email, Name: f.name,
+	event := webhook.StripeSample{ID: cmp.Or(f.id, webhook.StripeID("evt")), Type: f.eventType, Email: f.email, Name: f.name,
 		PaymentStatus: f.status, TestMode: f.email == "", Guest: f.email == "" && (f.suite || !alwaysNamed)}
 	return []message{{header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: event.JSON()}}, nil
 }
@@ -163,7 +162,7 @@ func noEmail(preset string, f sendFlags) error {
 	which := cmp.Or(f.variant, "usual")
 	text := fmt.Sprintf("the %s event of %s carries no address: leave --email out", which, preset)
 	var carriers []string
-	for i, s := range webhooktest.Samples(preset) {
+	for i, s := range webhook.Samples(preset) {
 		switch {
 		case f.suite || !s.TakesEmail():
 		case i == 0:
@@ -179,10 +178,10 @@ func noEmail(preset string, f sendFlags) error {
 }
 
 // sample finds the preset's sample that a variant names, the main one without.
-func sample(preset, variant string) (webhooktest.Sample, error) {
-	all := webhooktest.Samples(preset)
+func sample(preset, variant string) (webhook.Sample, error) {
+	all := webhook.Samples(preset)
 	if len(all) == 0 {
-		return webhooktest.Sample{}, fmt.Errorf("there is no sample event of %s: give one by --body", preset)
+		return webhook.Sample{}, fmt.Errorf("there is no sample event of %s: give one by --body", preset)
 	}
 	known := variantsOf(preset)
 	i := slices.Index(known, variant)
@@ -192,14 +191,14 @@ func sample(preset, variant string) (webhooktest.Sample, error) {
 	case i >= 0:
 		return all[i+1], nil
 	case len(known) == 0:
-		return webhooktest.Sample{}, fmt.Errorf("%s has no variants", preset)
+		return webhook.Sample{}, fmt.Errorf("%s has no variants", preset)
 	}
-	return webhooktest.Sample{}, fmt.Errorf("%s has no variant %q; %sthere are: %s", preset, variant, config.DidYouMean(variant, known), strings.Join(known, ", "))
+	return webhook.Sample{}, fmt.Errorf("%s has no variant %q; %sthere are: %s", preset, variant, config.DidYouMean(variant, known), strings.Join(known, ", "))
 }
 
 // variantsOf are the names of a preset's samples but the main one.
 func variantsOf(preset string) (names []string) {
-	for i, s := range webhooktest.Samples(preset) {
+	for i, s := range webhook.Samples(preset) {
 		if i > 0 {
 			names = append(names, s.Variant(preset))
 		}
@@ -215,8 +214,8 @@ func (t *target) fileMessage(name string, in io.Reader) (m message, err error) {
 		m.body, err = os.ReadFile(name)
 	}
 	m.header = http.Header{"Content-Type": {"text/plain; charset=utf-8"}}
-	if all := webhooktest.Samples(t.preset); len(all) > 0 {
-		m.header, _ = all[0].Make(webhooktest.Fill{}.Complete())
+	if all := webhook.Samples(t.preset); len(all) > 0 {
+		m.header, _ = all[0].Make(webhook.Fill{}.Complete())
 	}
 	if json.Valid(m.body) {
 		m.header.Set("Content-Type", "application/json")

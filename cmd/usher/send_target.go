@@ -19,7 +19,6 @@ import (
 	"github.com/usher-dev/usher/internal/access"
 	"github.com/usher-dev/usher/internal/onboarding"
 	"github.com/usher-dev/usher/internal/webhook"
-	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
 
 // A target is a source of a running Usher, with what its sender knows of it.
@@ -259,7 +258,7 @@ func (t *target) sign(m message, body []byte, secrets []string, at time.Time) (o
 	if t.row.Verify.Kind == "path_token" {
 		out.url += "/" + url.PathEscape(secrets[0])
 	}
-	if err := webhooktest.SignAll(t.row.Verify, secrets, out.header, http.MethodPost, t.signed, body, at); err != nil {
+	if err := webhook.SignAll(t.row.Verify, secrets, out.header, http.MethodPost, t.signed, body, at); err != nil {
 		return out, usageError{errors.New(t.shown(err.Error()))}
 	}
 	return out, nil

@@ -52,7 +52,7 @@ func (p *parts) makeSource(name string) (problems config.Problems) {
 		return config.Problems{*problem}
 	}
 	cfg := webhook.Config{
-		Name: name, Row: row, PublicURL: p.publicURL(name), AllowUnsigned: s.AllowUnsigned, AllowLegacy: s.AllowLegacy,
+		Name: name, Preset: s.Preset, Row: row, PublicURL: p.publicURL(name), AllowUnsigned: s.AllowUnsigned, AllowLegacy: s.AllowLegacy,
 		RequireLivemode: s.RequireLivemode, MaxBody: s.MaxBody,
 		Stripe: webhook.StripeConfig{
 			NoPaymentRequired:   access.Outcome(s.NoPaymentRequired),
@@ -142,20 +142,9 @@ func (p *parts) lookUp(name string, row webhook.Row) onboarding.LookUp {
 	}
 }
 
-// address is the one that a source's sender calls, as well as it is known: for people to read. Where it ends
-// in a token, only the word TOKEN stands there.
+// address is the one that a source's sender calls, as well as it is known: for people to read.
 func (p *parts) address(name, listen string) string {
-	address := p.publicURL(name)
-	if address == "" {
-		address = localAddress(listen) + "/webhooks/" + name
-	}
-	if source := p.sources[name]; source == nil || !source.TakesToken() {
-		return address
-	}
-	for _, secret := range p.config.Sources[name].Secrets {
-		address = strings.ReplaceAll(address, secret.Reveal(), "TOKEN")
-	}
-	return strings.TrimSuffix(strings.TrimRight(address, "/"), "/TOKEN") + "/TOKEN"
+	return p.sources[name].Address(localAddress(listen))
 }
 
 // localAddress is the address of what listens on this machine.

@@ -126,7 +126,7 @@ func documentedGroups() (groups []documentedGroup, err error) {
 			}
 			retries, _, _ := strings.Cut(p.About.OnFailure, ". ")
 			d := documentedPreset{
-				Preset: p, Proof: proofOf(p.Row.Verify), Formula: formulaOf(p.Row.Verify), Address: address, Retries: strings.TrimSuffix(retries, ".") + ".", Anchor: anchor(p.About.Title),
+				Preset: p, Proof: p.Row.Verify.Proof(), Formula: formulaOf(p.Row.Verify), Address: address, Retries: strings.TrimSuffix(retries, ".") + ".", Anchor: anchor(p.About.Title),
 				Path: "/webhooks/" + p.Name, Short: strings.TrimSuffix(shortForm(p), "\n"), CodeKind: "json",
 			}
 			if p.Row.Verify.Kind == "path_token" {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usher-dev/usher/internal/webhook"
 	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
 
@@ -313,7 +314,7 @@ func (s *suite) playTwice(ctx context.Context) suiteCase {
 
 // playRotated proves the event by each secret, and by one header with a wrong signature before the right one.
 func (s *suite) playRotated(ctx context.Context) suiteCase {
-	several := webhooktest.TakesSeveral(s.row.Verify)
+	several := webhook.TakesSeveral(s.row.Verify)
 	switch {
 	case s.row.Verify.Kind == "none":
 		return notApplicable("%s", s.proof())

@@ -1,6 +1,10 @@
 package webhook
 
-import "time"
+import (
+	"cmp"
+	"strings"
+	"time"
+)
 
 // A Row describes one kind of sender as data: a row of presets.yaml, or what an operator wrote below
 // sources.NAME in usher.yaml, where the keys have the same names. Expressions are in the language of
@@ -57,6 +61,41 @@ type Verify struct {
 	URLDecode string        `yaml:"url_decode"` // hubspot: decode the escapes that HubSpot decodes before it signs
 	// BodySelect is first_array_element where only the first of a batch is signed: the rest is dropped.
 	BodySelect string `yaml:"body_select"`
+}
+
+// Proof says in a few words how a sender proves that a request is its own.
+func (v Verify) Proof() string {
+	algorithm := strings.ToUpper(cmp.Or(v.Algorithm, "sha256"))
+	var also []string
+	for _, part := range []struct{ placeholder, name string }{{"{url}", "address"}, {"{ts}", "time"}} {
+		if strings.Contains(v.Signed, part.placeholder) {
+			also = append(also, part.name)
+		}
+	}
+	if v.Kind == kindStripe {
+		also = []string{"time"}
+	}
+	signed := ""
+	if len(also) > 0 {
+		signed = ", " + strings.Join(also, " and ") + " signed"
+	}
+	prefix := strings.ToLower(strings.TrimSpace(v.Prefix))
+	switch {
+	case v.Kind == kindToken && prefix == "bearer":
+		return "bearer token"
+	case v.Kind == kindToken && prefix == "basic":
+		return "basic authentication"
+	case v.Kind == kindToken:
+		return "token in " + v.Header
+	case v.Kind == kindPathToken:
+		return "token in the address"
+	case v.Kind == kindNone:
+		return "nothing"
+	case v.Kind == kindHash:
+		return algorithm + " of secret and body" + signed
+	default:
+		return "HMAC-" + algorithm + signed
+	}
 }
 
 // About is what people should know of a sender; docs/sources.md is made of it.

@@ -17,6 +17,7 @@ const DefaultTolerance = 5 * time.Minute
 // Config describes one source.
 type Config struct {
 	Name    string
+	Preset  string   // whose row is below, "" for none
 	Row     Row      // the preset's with the operator's own fields laid over it
 	Secrets []string // any may match
 	// PublicURL is the whole address as the sender knows it, without the query. Only senders that sign it need it.
@@ -32,7 +33,10 @@ type Config struct {
 // A Source is one configured sender. It is immutable and safe for concurrent use.
 type Source struct {
 	name            string
-	secrets         []string // of Stripe
+	preset          string
+	verify          Verify
+	publicURL       string
+	secrets         []string
 	stripe          *StripeConfig
 	schemes         []*scheme // the first is the source's own, the others its legacy
 	reader          *reader
@@ -48,7 +52,8 @@ type Source struct {
 // source: "verify.signed", "email[1]".
 func New(c Config) (*Source, error) {
 	m := &mistakes{}
-	s := &Source{name: c.Name, handshake: c.Row.Handshake, requireLivemode: c.RequireLivemode, lookUp: c.LookUp, maxBody: c.MaxBody}
+	s := &Source{name: c.Name, preset: c.Preset, verify: c.Row.Verify, publicURL: c.PublicURL, secrets: slices.Clone(c.Secrets),
+		handshake: c.Row.Handshake, requireLivemode: c.RequireLivemode, lookUp: c.LookUp, maxBody: c.MaxBody}
 	if c.Row.Verify.Kind == kindStripe {
 		return newStripe(s, c, m)
 	}

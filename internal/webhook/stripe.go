@@ -55,7 +55,7 @@ func newStripe(s *Source, c Config, m *mistakes) (*Source, error) {
 	cfg.LookUp, cfg.RequireLivemode = c.LookUp, c.RequireLivemode
 	cfg.NoPaymentRequired = cmp.Or(cfg.NoPaymentRequired, access.Invite)
 	cfg.Tolerance = cmp.Or(c.Row.Verify.Tolerance, cfg.Tolerance, DefaultTolerance)
-	s.stripe, s.secrets = &cfg, slices.Clone(c.Secrets)
+	s.stripe = &cfg
 	if len(c.Secrets) == 0 {
 		m.add("secrets", "is missing: anybody could send events", "set the signing secret of Stripe's endpoint")
 	}

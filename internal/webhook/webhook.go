@@ -38,6 +38,7 @@ type Kept struct {
 	Method  string            `json:"method,omitempty"` // where it is not POST
 	Headers map[string]string `json:"headers,omitempty"`
 	Query   map[string]string `json:"query,omitempty"`
+	Test    bool              `json:"test,omitempty"` // Usher sent it itself: see AsTest
 }
 
 // Verified is a request's body that its sender provably sent. Only Verify and FromLedger make one.

@@ -1,4 +1,4 @@
-package webhooktest
+package webhook
 
 import (
 	"cmp"
@@ -37,7 +37,7 @@ func (s Sample) Variant(preset string) string {
 	return cmp.Or(word, strings.TrimPrefix(extension, "."))
 }
 
-// Samples returns those of a preset, the main one first, none for stripe (see StripeEvent).
+// Samples returns those of a preset, the main one first, none for stripe (see StripeSample).
 func Samples(preset string) []Sample { return allSamples()[preset] }
 
 // allSamples reads the list once. It is part of the program: a test reads it, so that it cannot fail here.
@@ -48,7 +48,7 @@ var allSamples = sync.OnceValue(func() map[string][]Sample {
 		err = yaml.Unmarshal(text, &samples)
 	}
 	if err != nil {
-		panic("webhooktest: samples.yaml: " + err.Error())
+		panic("webhook: samples.yaml: " + err.Error())
 	}
 	return samples
 })
@@ -89,7 +89,7 @@ func (f Fill) Complete() Fill {
 func (s Sample) text() string {
 	text, err := sampleFiles.ReadFile("samples/" + s.File)
 	if err != nil {
-		panic("webhooktest: " + err.Error()) // a test reads them all
+		panic("webhook: " + err.Error()) // a test reads them all
 	}
 	return string(text)
 }

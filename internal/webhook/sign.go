@@ -1,9 +1,9 @@
-package webhooktest
+package webhook
 
 import (
 	"cmp"
 	"crypto/hmac"
-	"crypto/sha1" // some senders sign with HMAC-SHA1
+	"crypto/sha1" //nolint:gosec // Intercom and Segment sign with HMAC-SHA1
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
@@ -15,23 +15,21 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/usher-dev/usher/internal/webhook"
 )
 
 // Sign adds to header what a sender of this kind sends to prove a request, as of a moment. It is written
 // without the verifier's code, so that the two check each other; url is the sender's, with its query.
-func Sign(v webhook.Verify, secret string, header http.Header, method, url string, body []byte, at time.Time) error {
+func Sign(v Verify, secret string, header http.Header, method, url string, body []byte, at time.Time) error {
 	return SignAll(v, []string{secret}, header, method, url, body, at)
 }
 
 // TakesSeveral reports whether one header of this kind can hold a signature by each of several secrets.
-func TakesSeveral(v webhook.Verify) bool {
+func TakesSeveral(v Verify) bool {
 	return v.Kind == "stripe" || (v.Kind == "" || v.Kind == "hmac" || v.Kind == "hash") && (v.Format == "kv" || v.Format == "list")
 }
 
 // SignAll is Sign by a sender that rotates its secrets: one header, with a signature by each, in their order.
-func SignAll(v webhook.Verify, secrets []string, header http.Header, method, url string, body []byte, at time.Time) error {
+func SignAll(v Verify, secrets []string, header http.Header, method, url string, body []byte, at time.Time) error {
 	if len(secrets) != 1 && !TakesSeveral(v) {
 		return fmt.Errorf("sign: one header takes one signature, not %d", len(secrets))
 	}
@@ -45,23 +43,23 @@ func SignAll(v webhook.Verify, secrets []string, header http.Header, method, url
 		signStripeAll(header, secrets, body, at)
 		return nil
 	}
-	ts := timeText(v, at)
+	ts := signedTime(v, at)
 	if v.TSHeader != "" {
 		header.Set(v.TSHeader, ts)
 	}
 	var signatures [][]byte
 	for _, secret := range secrets {
-		signed, err := expand(v, secret, header, method, url, ts, body)
+		signed, err := signedText(v, secret, header, method, url, ts, body)
 		if err != nil {
 			return err
 		}
-		signature, err := digest(v, secret, signed)
+		signature, err := signatureOf(v, secret, signed)
 		if err != nil {
 			return err
 		}
 		signatures = append(signatures, signature)
 	}
-	header.Set(v.Header, format(v, signatures, ts))
+	header.Set(v.Header, signatureHeader(v, signatures, ts))
 	return nil
 }
 
@@ -81,7 +79,7 @@ func signStripeAll(header http.Header, secrets []string, body []byte, at time.Ti
 	header.Set("Stripe-Signature", all)
 }
 
-func timeText(v webhook.Verify, at time.Time) string {
+func signedTime(v Verify, at time.Time) string {
 	switch v.TSUnit {
 	case "ms":
 		return strconv.FormatInt(at.UnixMilli(), 10)
@@ -92,8 +90,8 @@ func timeText(v webhook.Verify, at time.Time) string {
 	}
 }
 
-// expand replaces the placeholders from left to right, so that none in the body counts.
-func expand(v webhook.Verify, secret string, header http.Header, method, url, ts string, body []byte) ([]byte, error) {
+// signedText replaces the placeholders from left to right, so that none in the body counts.
+func signedText(v Verify, secret string, header http.Header, method, url, ts string, body []byte) ([]byte, error) {
 	if v.BodySelect == "first_array_element" {
 		var batch []json.RawMessage
 		if json.Unmarshal(body, &batch) == nil && len(batch) > 0 {
@@ -122,14 +120,14 @@ func expand(v webhook.Verify, secret string, header http.Header, method, url, ts
 	return []byte(signed.String()), nil
 }
 
-func digest(v webhook.Verify, secret string, signed []byte) ([]byte, error) {
+func signatureOf(v Verify, secret string, signed []byte) ([]byte, error) {
 	newHash := map[string]func() hash.Hash{"": sha256.New, "sha256": sha256.New, "sha1": sha1.New, "sha512": sha512.New}[v.Algorithm]
 	if v.Kind == "hash" {
 		sum := newHash()
 		sum.Write(signed)
 		return sum.Sum(nil), nil
 	}
-	key, err := keyOf(v, secret)
+	key, err := signingKey(v, secret)
 	if err != nil {
 		return nil, err
 	}
@@ -138,8 +136,8 @@ func digest(v webhook.Verify, secret string, signed []byte) ([]byte, error) {
 	return mac.Sum(nil), nil
 }
 
-// keyOf reads the secret's text by the first coding that can.
-func keyOf(v webhook.Verify, secret string) ([]byte, error) {
+// signingKey reads the secret's text by the first coding that can.
+func signingKey(v Verify, secret string) ([]byte, error) {
 	if len(v.KeyCoding) == 0 {
 		return []byte(secret), nil
 	}
@@ -164,7 +162,7 @@ func keyOf(v webhook.Verify, secret string) ([]byte, error) {
 	return nil, fmt.Errorf("sign: the secret cannot be decoded as %s", strings.Join(v.KeyCoding, " or "))
 }
 
-func format(v webhook.Verify, signatures [][]byte, ts string) string {
+func signatureHeader(v Verify, signatures [][]byte, ts string) string {
 	separator, key := v.PairSep, v.SigKey
 	var entries []string
 	switch v.Format {
@@ -191,17 +189,4 @@ func format(v webhook.Verify, signatures [][]byte, ts string) string {
 		entries = append(entries, key+v.Prefix+text)
 	}
 	return strings.Join(entries, separator)
-}
-
-// Secret makes a secret that a scheme can read, which nobody uses.
-func Secret(v webhook.Verify) string {
-	random := sha256.Sum256([]byte(StripeID("secret")))
-	text := hex.EncodeToString(random[:])
-	if len(v.KeyCoding) > 0 && v.KeyCoding[0] == "base64" {
-		text = base64.StdEncoding.EncodeToString(random[:])
-	}
-	if v.Kind == "token" && strings.EqualFold(v.Prefix, "Basic ") {
-		text = base64.StdEncoding.EncodeToString([]byte("usher:" + text))
-	}
-	return v.KeyPrefix + text
 }

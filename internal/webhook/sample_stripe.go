@@ -1,6 +1,4 @@
-// Package webhooktest makes events as senders send them, signed by the senders' own libraries: for tests, the
-// demo, "usher send" and the benchmark.
-package webhooktest
+package webhook
 
 import (
 	"crypto/rand"
@@ -14,8 +12,8 @@ import (
 	stripehook "github.com/stripe/stripe-go/v76/webhook"
 )
 
-// A StripeEvent describes an event of Stripe. The zero value is a paid live checkout without an address.
-type StripeEvent struct {
+// A StripeSample describes an event of Stripe. The zero value is a paid live checkout without an address.
+type StripeSample struct {
 	ID            string // made up when empty
 	Type          string // checkout.session.completed when empty
 	Email         string
@@ -33,7 +31,7 @@ type StripeEvent struct {
 func StripeID(prefix string) string { return prefix + "_" + rand.Text()[:24] }
 
 // JSON is the event's body as Stripe sends it.
-func (e StripeEvent) JSON() []byte {
+func (e StripeSample) JSON() []byte {
 	e.complete()
 	event := map[string]any{
 		"id": e.ID, "object": "event", "api_version": e.APIVersion, "created": e.Created.Unix(), "livemode": !e.TestMode,
@@ -42,12 +40,12 @@ func (e StripeEvent) JSON() []byte {
 	}
 	body, err := json.MarshalIndent(event, "", "  ")
 	if err != nil {
-		panic("webhooktest: " + err.Error()) // maps of text and numbers
+		panic("webhook: " + err.Error()) // maps of text and numbers
 	}
 	return body
 }
 
-func (e *StripeEvent) complete() {
+func (e *StripeSample) complete() {
 	set := func(field *string, value string) {
 		if *field == "" {
 			*field = value
@@ -66,7 +64,7 @@ func (e *StripeEvent) complete() {
 	}
 }
 
-func (e *StripeEvent) object() map[string]any {
+func (e *StripeSample) object() map[string]any {
 	switch {
 	case strings.HasPrefix(e.Type, "invoice."):
 		return e.invoice()
@@ -77,7 +75,7 @@ func (e *StripeEvent) object() map[string]any {
 	}
 }
 
-func (e *StripeEvent) checkout() map[string]any {
+func (e *StripeSample) checkout() map[string]any {
 	return map[string]any{
 		"id": StripeID("cs_live"), "object": "checkout.session", "amount_subtotal": 4900, "amount_total": 4900, "currency": "usd",
 		"customer": orNil(e.Customer), "customer_email": nil, "mode": "payment", "payment_link": "plink_1OaBcDeFgHiJkLmN",
@@ -90,7 +88,7 @@ func (e *StripeEvent) checkout() map[string]any {
 	}
 }
 
-func (e *StripeEvent) invoice() map[string]any {
+func (e *StripeSample) invoice() map[string]any {
 	return map[string]any{
 		"id": StripeID("in"), "object": "invoice", "amount_due": 4900, "amount_paid": 4900, "currency": "usd", "status": "paid",
 		"customer": orNil(e.Customer), "customer_email": orNil(e.Email), "customer_name": orNil(e.Name), "metadata": map[string]any{},
@@ -98,7 +96,7 @@ func (e *StripeEvent) invoice() map[string]any {
 	}
 }
 
-func (e *StripeEvent) subscription() map[string]any {
+func (e *StripeSample) subscription() map[string]any {
 	return map[string]any{
 		"id": StripeID("sub"), "object": "subscription", "currency": "usd", "customer": orNil(e.Customer), "status": "active", "metadata": map[string]any{},
 		"items": map[string]any{"object": "list", "data": []any{map[string]any{"id": StripeID("si"), "price": map[string]any{"id": "price_pro", "object": "price"}}}},
