@@ -1,8 +1,6 @@
 package handlers
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,27 +24,6 @@ const (
 	maxAPIBody  = 64 << 10
 	maxListBody = 1 << 20
 )
-
-// authorize lets a call with the admin token through, comparing in constant time, and one from inside this process.
-func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
-	want := sha256.Sum256([]byte(s.AdminToken))
-	off := strings.TrimSpace(s.AdminToken) == "" || s.Ledger == nil
-	return func(c echo.Context) error {
-		if _, inside := insideActor(c.Request().Context()); inside && s.Ledger != nil {
-			return next(c)
-		}
-		if off {
-			return errAPIOff
-		}
-		scheme, token, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
-		got := sha256.Sum256([]byte(token))
-		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			return errToken
-		}
-		act(c, actor{name: actorAdmin, role: roleAdmin})
-		return next(c)
-	}
-}
 
 // readJSON reads a whole body into a struct: no unknown field, nothing behind it.
 func readJSON(c echo.Context, most int64, into any) error {
@@ -177,9 +154,13 @@ func queryEmail(c echo.Context) (string, error) {
 	return address.Full(), nil
 }
 
-// queryTime reads a moment, or the day at whose start it is meant.
+// queryTime reads a moment from the query.
 func queryTime(c echo.Context, name string) (time.Time, error) {
-	text := c.QueryParam(name)
+	return readTime(name, c.QueryParam(name))
+}
+
+// readTime reads a moment, or the day at whose start it is meant; zero where there is none.
+func readTime(name, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}

@@ -17,7 +17,7 @@ import (
 // The errors of this package.
 var (
 	errSignature = errors.New("the signature of this request could not be verified")
-	errToken     = errors.New("this call needs the header: Authorization: Bearer, with the admin token")
+	errToken     = errors.New("this call needs the header: Authorization: Bearer, with a token of this Usher")
 	errAPIOff    = errors.New("the API is off: set USHER_ADMIN_TOKEN (at least 24 characters) and restart")
 	errTooLarge  = errors.New("the body is over the size limit")
 	errEncoding  = errors.New("send the body without Content-Encoding")
@@ -59,6 +59,7 @@ type problem struct {
 	Errors []fieldError `json:"errors,omitempty"`
 
 	retryAfter int
+	cause      error // what it stands for, for our own eyes
 }
 
 // A fieldError names what is wrong with one field, and the mend.
@@ -69,6 +70,8 @@ type fieldError struct {
 }
 
 func (p *problem) Error() string { return fmt.Sprintf("%d %s: %s", p.Status, p.Title, p.Detail) }
+
+func (p *problem) Unwrap() error { return p.cause }
 
 // invalid is the problem of a request whose fields are wrong.
 func invalid(errs ...fieldError) *problem {

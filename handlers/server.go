@@ -31,8 +31,9 @@ type Options struct {
 	Acceptor   Acceptor
 	Ledger     *ledger.Ledger
 	Policy     *access.Policy
-	AdminToken string // of the /v1 API; blank: the API is off
-	MaxBody    int64  // bytes of a webhook's body, 1 MiB by default
+	AdminToken string  // of the /v1 API and the pages
+	Tokens     []Token // further ones of the configuration; without any token the API is off
+	MaxBody    int64   // bytes of a webhook's body, 1 MiB by default
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Version    string
@@ -80,23 +81,9 @@ func (s *Server) routes() {
 	}
 
 	api := e.Group("/v1", s.authorize)
-	api.POST("/invitations", s.createInvitation)
-	api.GET("/invitations", s.listInvitations)
-	api.GET("/invitations/:id", s.showInvitation)
-	api.POST("/invitations/:id/retry", s.onInvitation(s.retry))
-	api.POST("/invitations/:id/approve", s.onInvitation(s.approve))
-	api.POST("/invitations/:id/revoke", s.onInvitation(s.revoke))
-	api.POST("/invitations/:id/correct", s.correctInvitation)
-	api.POST("/invitations/retry", s.retryInvitations)
-	api.POST("/invitations/approve", s.approveInvitations)
-	api.POST("/invitations/preview", s.previewInvitations)
-	api.POST("/invitations/batch", s.inviteMany)
-	api.GET("/events", s.listEvents)
-	api.GET("/events/:id", s.showEvent)
-	api.GET("/deliveries", s.listDeliveries)
-	api.POST("/deliveries/:id/replay", s.replayDelivery)
-	api.GET("/summary", s.summary)
-	api.GET("/audit", s.listAudit)
+	for _, r := range s.calls() {
+		api.Add(r.method, r.path, allow(r.role, r.do))
+	}
 	api.RouteNotFound("/*", echo.NotFoundHandler)
 
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -106,6 +93,39 @@ func (s *Server) routes() {
 	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
 
 	s.pageRoutes()
+}
+
+// A call is one of the API.
+type call struct {
+	method, path string // below /v1
+	role         role   // that the caller needs
+	do           echo.HandlerFunc
+}
+
+// calls is the one table of the API: what there is, and who may.
+func (s *Server) calls() []call {
+	return []call{
+		{"POST", "/invitations", roleInvite, s.createInvitation},
+		{"GET", "/invitations", roleRead, s.listInvitations},
+		{"POST", "/invitations/preview", roleInvite, s.previewInvitations},
+		{"POST", "/invitations/batch", roleInvite, s.inviteMany},
+		{"POST", "/invitations/retry", roleInvite, s.retryInvitations},
+		{"POST", "/invitations/approve", roleInvite, s.approveInvitations},
+		{"GET", "/invitations/:id", roleRead, s.showInvitation},
+		{"POST", "/invitations/:id/retry", roleInvite, s.onInvitation(s.retry)},
+		{"POST", "/invitations/:id/approve", roleInvite, s.onInvitation(s.approve)},
+		{"POST", "/invitations/:id/revoke", roleInvite, s.onInvitation(s.revoke)},
+		{"POST", "/invitations/:id/correct", roleInvite, s.correctInvitation},
+		{"GET", "/events", roleRead, s.listEvents},
+		{"GET", "/events/:id", roleRead, s.showEvent},
+		{"GET", "/deliveries", roleRead, s.listDeliveries},
+		{"POST", "/deliveries/:id/replay", roleAdmin, s.replayDelivery},
+		{"GET", "/summary", roleRead, s.summary},
+		{"GET", "/audit", roleAdmin, s.listAudit},
+		{"GET", "/tokens", roleAdmin, s.listTokens},
+		{"POST", "/tokens", roleAdmin, s.createToken},
+		{"DELETE", "/tokens/:name", roleAdmin, s.deleteToken},
+	}
 }
 
 // ServeHTTP answers one request.
