@@ -124,7 +124,10 @@ func (p *previewed) foresee() {
 	case p.effect == effectQueues:
 		p.words = fmt.Sprintf("is %s: will be queued again", p.invitation.State)
 	case p.effect == effectNothing:
-		p.words = fmt.Sprintf("is %s already: nothing happens%s", p.invitation.State, p.additions())
+		p.words = fmt.Sprintf("is %s already: nothing happens", p.invitation.State)
+		if p.adds() {
+			p.words += ", but that groups and attributes are added"
+		}
 	case p.effect == effectDoubles:
 		p.words = fmt.Sprintf("the same address as in row %d", p.doubles+1)
 	}
@@ -163,24 +166,25 @@ var effectWords = map[string]string{
 	effectReleases: "is held: will be released and queued",
 }
 
-const additionsWords = ", but that groups and attributes are added"
-
-// additions says that something is added to the invitation which stays as it is.
-func (p *previewed) additions() string {
-	if p.decision.Outcome == access.Hold && p.invitation.State != ledger.Held {
-		return ""
+// adds reports whether the invitation that the address has gets groups or attributes that it has not.
+func (p *previewed) adds() bool {
+	switch {
+	case p.invitation == nil || len(p.errors) > 0 || p.decision.Outcome == access.Skip:
+		return false
+	case p.decision.Outcome == access.Hold && p.invitation.State != ledger.Held:
+		return false
 	}
 	for _, group := range p.decision.Groups {
 		if !slices.Contains(p.invitation.Groups, group) {
-			return additionsWords
+			return true
 		}
 	}
 	for name, value := range p.decision.Attributes {
 		if has, ok := p.invitation.Attributes[name]; !ok || has != value {
-			return additionsWords
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 // invite records requests, many in one commit. Those with mistakes are left out. With a key, the same call made again
@@ -273,23 +277,54 @@ func (s *Server) approveAll(ctx context.Context, by string) (int, error) {
 
 // correct gives the person behind an invitation another address, and decides anew whether that may come in.
 func (s *Server) correct(ctx context.Context, by string, id int64, email string) (old, corrected ledger.Invitation, err error) {
-	if mistakes := (invitationRequest{Email: email}).mistakes(); len(mistakes) > 0 {
-		return old, corrected, invalid(mistakes...)
-	}
-	if _, err := s.Ledger.Invitation(ctx, id); err != nil {
-		return old, corrected, err
-	}
-	event, err := s.eventBehind(ctx, id)
+	_, event, decision, err := s.correction(ctx, id, email)
 	if err != nil {
 		return old, corrected, err
 	}
-	event.Email = email
-	decision := s.Policy.Decide(event)
 	if decision.Outcome == access.Skip {
 		return old, corrected, refused(decision)
 	}
 	event.ID = "corrected-" + rand.Text()
 	return s.Ledger.Correct(ctx, by, id, ledger.Verdict{Event: event, OccurredAt: s.Now(), Decision: decision})
+}
+
+// foreseeCorrection says what correct would do, and records nothing.
+func (s *Server) foreseeCorrection(ctx context.Context, id int64, email string) (previewed, error) {
+	old, event, decision, err := s.correction(ctx, id, email)
+	if err != nil {
+		return previewed{}, err
+	}
+	row := previewed{invitationRequest: invitationRequest{Email: event.Email}, address: decision.Address, decision: decision, doubles: -1}
+	if err := s.Ledger.Correctable(old, decision.Address); err != nil && decision.Outcome != access.Skip {
+		return row, err
+	}
+	if decision.Outcome == access.Hold && old.State != ledger.Held {
+		row.decision.Outcome = access.Invite // a person let them in already
+	}
+	have, err := s.Ledger.InvitationsOf(ctx, []access.Address{decision.Address})
+	if err != nil {
+		return row, err
+	}
+	if inv, ok := have[decision.Address]; ok {
+		row.invitation = &inv
+	}
+	row.foresee()
+	return row, nil
+}
+
+// correction decides about another address of the person behind an invitation.
+func (s *Server) correction(ctx context.Context, id int64, email string) (old ledger.Invitation, event access.Event, decision access.Decision, err error) {
+	if mistakes := (invitationRequest{Email: email}).mistakes(); len(mistakes) > 0 {
+		return old, event, decision, invalid(mistakes...)
+	}
+	if old, err = s.Ledger.Invitation(ctx, id); err != nil {
+		return old, event, decision, err
+	}
+	if event, err = s.eventBehind(ctx, id); err != nil {
+		return old, event, decision, err
+	}
+	event.Email = email
+	return old, event, s.Policy.Decide(event), nil
 }
 
 // eventBehind is what a sender told us of the person, so that the rules say of another address what they said of the

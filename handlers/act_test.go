@@ -53,7 +53,7 @@ func TestPreview(t *testing.T) {
 		{name: "doubles within the list", path: path, body: list("a@example.com", "b@example.com", "A@example.com", "bad", "bad"), wantStatus: 200,
 			wantBody: []string{`"row":2,"email":"a@example.com","effect":"doubles","words":"the same address as in row 1"`, `"doubles":0`, `"invites":2`, `"doubles":1`, `"invalid":2`}},
 		{name: "groups that a sent one has not", path: path, body: `{"invitations": [{"email": "sent@example.com", "groups": [5]}]}`, wantStatus: 200,
-			wantBody: []string{`"words":"is sent already: nothing happens, but that groups and attributes are added"`}},
+			wantBody: []string{`"words":"is sent already: nothing happens, but that groups and attributes are added"`, `"adds":true`}},
 		{name: "every mistake of a row", path: path, body: `{"invitations": [{"email": "x", "groups": [0], "note": "` + strings.Repeat("x", 1001) + `"}]}`, wantStatus: 200,
 			wantBody: []string{`"field":"email"`, `"field":"groups[0]"`, `"field":"note"`}},
 		{name: "an empty list", path: path, body: `{"invitations": []}`, wantStatus: 422, wantBody: []string{`"field":"invitations"`}},
@@ -140,6 +140,7 @@ func TestRevoke(t *testing.T) {
 func TestCorrect(t *testing.T) {
 	const path = "/v1/invitations"
 	fixed := func(address string) string { return fmt.Sprintf(`{"email": %q}`, address) }
+	dry := func(address string) string { return fmt.Sprintf(`{"email": %q, "dry_run": true}`, address) }
 	run(t, people(t), []scenario{
 		{name: "no address", path: path + "/2/correct", body: `{}`, wantStatus: 422, wantBody: []string{`"field":"email"`, "is missing"}},
 		{name: "what is none", path: path + "/2/correct", body: fixed("x"), wantStatus: 422, wantBody: []string{"has no @ sign"}},
@@ -148,6 +149,12 @@ func TestCorrect(t *testing.T) {
 		{name: "of none", path: path + "/99/correct", body: fixed("x@example.com"), wantStatus: 404},
 		{name: "whom Retool let in", path: path + "/6/correct", body: fixed("x@example.com"), wantStatus: 409, wantBody: []string{"came in"}},
 
+		{name: "what would come of an own domain", path: path + "/2/correct", body: dry("boss@acme.com"), wantStatus: 200, wantBody: []string{`"effect":"refuses"`, `"reason":"internal_domain"`}},
+		{name: "what would come of the address it has", path: path + "/2/correct", body: dry("queued@pro.example"), wantStatus: 409, wantBody: []string{"that is the address it has"}},
+		{name: "what would come of whom Retool let in", path: path + "/6/correct", body: dry("x@example.com"), wantStatus: 409, wantBody: []string{"came in"}},
+		{name: "what would come of an address that has an invitation", path: path + "/2/correct", body: dry("expired@example.com"), wantStatus: 200, wantBody: []string{`"effect":"queues"`, `"invitation":5`}},
+		{name: "what would come of one let in before, whom a rule holds", path: path + "/3/correct", body: dry("new@held.example"), wantStatus: 200, wantBody: []string{`"effect":"invites"`}},
+		{name: "nothing came of asking", path: path + "/2", wantStatus: 200, wantBody: []string{`"state":"queued"`}, wantAbsent: []string{"corrected_to"}},
 		{name: "to a new address, with the groups it had", path: path + "/2/correct", body: fixed("right@example.com"), wantStatus: 202, wantHeader: map[string]string{"Location": path + "/8"},
 			wantBody: []string{`"id":8,"email":"right@example.com","state":"queued"`, `"groups":[7,9]`, `"source":"stripe"`}},
 		{name: "the old one knows the new one", path: path + "/2", wantStatus: 200, wantBody: []string{`"state":"revoked"`, `"corrected_to":8`}},

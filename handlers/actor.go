@@ -35,8 +35,8 @@ const (
 
 func roles() []role { return []role{roleRead, roleInvite, roleAdmin} }
 
-// includes says whether who has this role may do what another is needed for.
-func (r role) includes(needed role) bool {
+// allows says whether who has this role may do what another is needed for.
+func (r role) allows(needed role) bool {
 	return slices.Index(roles(), r) >= slices.Index(roles(), needed) && slices.Contains(roles(), needed)
 }
 
@@ -97,7 +97,7 @@ func (s *Server) apiOff() bool { return strings.TrimSpace(s.AdminToken) == "" &&
 // allow lets an actor with the role through.
 func allow(needed role, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if who := actorOf(c); !who.role.includes(needed) {
+		if who := actorOf(c); !who.role.allows(needed) {
 			return &problem{Title: http.StatusText(http.StatusForbidden), Status: http.StatusForbidden,
 				Detail: fmt.Sprintf("this call needs the role %s; %s has the role %s", needed, who.name, who.role)}
 		}

@@ -40,6 +40,9 @@ func TestInProcessNeedsNoToken(t *testing.T) {
 	if status, body = inside(t, w, http.MethodGet, "/v1/invitations/1", "", http.Header{}); status != http.StatusOK || !strings.Contains(body, "jane@example.com") {
 		t.Fatalf("%d %s", status, body)
 	}
+	if status, body = inside(t, w, http.MethodGet, "/v1/audit?actor=command+line", "", http.Header{}); status != http.StatusOK || !strings.Contains(body, `"what":"invite","invitation":1`) {
+		t.Fatalf("%d %s", status, body)
+	}
 	if status, _ = inside(t, w, http.MethodGet, "/v1/invitations/2", "", http.Header{}); status != http.StatusNotFound {
 		t.Fatalf("%d", status)
 	}

@@ -163,17 +163,25 @@ func locate(c echo.Context, inv ledger.Invitation) error {
 	return c.JSON(http.StatusAccepted, newInvitation(inv))
 }
 
-// correctInvitation answers with the invitation that takes the old one's place.
+// correctInvitation answers with the invitation that takes the old one's place; of a dry run with what it would be.
 func (s *Server) correctInvitation(c echo.Context) error {
 	id, err := pathID(c, "invitation")
 	if err != nil {
 		return err
 	}
 	var request struct {
-		Email string `json:"email"`
+		Email  string `json:"email"`
+		DryRun bool   `json:"dry_run"`
 	}
 	if err := readJSON(c, maxAPIBody, &request); err != nil {
 		return err
+	}
+	if request.DryRun {
+		row, err := s.foreseeCorrection(c.Request().Context(), id, request.Email)
+		if err != nil {
+			return err
+		}
+		return c.JSON(http.StatusOK, newListed(0, row))
 	}
 	_, corrected, err := s.correct(c.Request().Context(), actorOf(c).name, id, request.Email)
 	if err != nil {

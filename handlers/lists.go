@@ -120,6 +120,7 @@ type listed struct {
 	Rule         *int              `json:"rule"`
 	Groups       []int64           `json:"groups"`
 	Attributes   map[string]string `json:"attributes"`
+	Adds         bool              `json:"adds"`                 // groups or attributes to that invitation
 	InvitationID int64             `json:"invitation,omitempty"` // the address has it
 	State        ledger.State      `json:"state,omitempty"`      // of that one
 	Doubles      *int              `json:"doubles"`              // the row before it that has the same address
@@ -128,7 +129,7 @@ type listed struct {
 
 func newListed(i int, p previewed) listed {
 	wire := listed{Row: i, Email: p.Email, Effect: p.effect, Words: p.words, Outcome: p.decision.Outcome, Reason: p.decision.Reason, Sentence: p.decision.Sentence,
-		Groups: append([]int64{}, p.decision.Groups...), Attributes: p.decision.Attributes, Errors: p.errors}
+		Groups: append([]int64{}, p.decision.Groups...), Attributes: p.decision.Attributes, Adds: p.adds(), Errors: p.errors}
 	if !p.address.IsZero() {
 		wire.Email = p.address.Full()
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,14 +40,6 @@ var (
 	errCrossSite = errors.New("this was sent by another site, so that nothing was done")
 	errForm      = errors.New("this form is from an earlier sign-in, so that nothing was done; go back, load the page again, and send it once more")
 )
-
-var roles = []role{roleRead, roleInvite, roleAdmin}
-
-// allows reports whether this role is enough where least is needed.
-func (r role) allows(least role) bool {
-	have, need := slices.Index(roles, r), slices.Index(roles, least)
-	return have >= 0 && need >= 0 && have >= need
-}
 
 // A viewer is who is signed in.
 type viewer struct {
@@ -202,28 +192,6 @@ func localPath(to string) string {
 	return u.RequestURI()
 }
 
-// tokenActor finds whose token this is: errToken when it is nobody's.
-func (s *Server) tokenActor(ctx context.Context, token string) (actor, error) {
-	return s.credentialActor(ctx, hash(token))
-}
-
-// credentialActor does so by the token's hash, which is all that is kept of it.
-func (s *Server) credentialActor(_ context.Context, credential string) (actor, error) {
-	if s.pagesOff() || subtle.ConstantTimeCompare([]byte(credential), []byte(hash(s.AdminToken))) != 1 {
-		return actor{}, errToken
-	}
-	return actor{name: actorAdmin, role: roleAdmin}, nil
-}
-
-// pagesOff reports whether nobody can sign in.
-func (s *Server) pagesOff() bool { return strings.TrimSpace(s.AdminToken) == "" }
-
-// hash is SHA-256 in hex.
-func hash(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])
-}
-
 // A signInForm is the page that asks for a token.
 type signInForm struct {
 	Next    string
@@ -234,7 +202,7 @@ type signInForm struct {
 
 // showSignIn asks for a token, or takes a link that has one in it.
 func (s *Server) showSignIn(c echo.Context) error {
-	form := signInForm{Next: localPath(c.QueryParam("next")), Off: s.pagesOff()}
+	form := signInForm{Next: localPath(c.QueryParam("next")), Off: s.apiOff()}
 	link := c.QueryParam("link")
 	switch {
 	case viewerOf(c) != nil:
@@ -261,7 +229,7 @@ func (s *Server) signIn(c echo.Context) error {
 	if err := r.ParseForm(); err != nil {
 		return formProblem(err)
 	}
-	form := signInForm{Next: localPath(r.PostForm.Get("next")), Off: s.pagesOff()}
+	form := signInForm{Next: localPath(r.PostForm.Get("next")), Off: s.apiOff()}
 	remote := remoteOf(r)
 	if wait := s.signIns.wait(remote, s.Now()); wait > 0 {
 		c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(wait.Seconds()))))
@@ -318,7 +286,7 @@ func (s *Server) signOut(c echo.Context) error {
 // SignInLink makes a path that signs in as the admin token does, once. Whoever has it can use it, so that it goes to
 // nobody but the operator's own terminal.
 func (s *Server) SignInLink(ctx context.Context) (path string, err error) {
-	if s.Ledger == nil || s.pagesOff() {
+	if s.Ledger == nil || strings.TrimSpace(s.AdminToken) == "" {
 		return "", errAPIOff
 	}
 	secret := newSecret()

@@ -152,6 +152,11 @@ func (l *Ledger) Correct(ctx context.Context, by string, id int64, v Verdict) (o
 	return old, corrected, err
 }
 
+// Correctable says why an invitation cannot be given this address instead, if so.
+func (l *Ledger) Correctable(old Invitation, address access.Address) error {
+	return correctable(old, address, l.now(), l.callLimit)
+}
+
 func correctable(old Invitation, address access.Address, now time.Time, callLimit time.Duration) error {
 	switch {
 	case old.Email == address:
