@@ -142,12 +142,14 @@ func (t *tx) addTo(v Verdict) (int64, error) {
 	return id, nil
 }
 
+// maxCorrections is how many corrections of one person are followed: a ring of them must end.
+const maxCorrections = 10
+
 // follow reads the invitation of an address, or the one that took its place. A person who asks for the old address
 // means it.
 func (t *tx) follow(id int64, v Verdict) (Invitation, error) {
-	const corrections = 10 // of one person; a ring of them must end
 	inv, err := t.invitation(id)
-	for range corrections {
+	for range maxCorrections {
 		if err != nil || inv.CorrectedTo == 0 || v.By != "" {
 			break
 		}

@@ -95,6 +95,15 @@ func Open(ctx context.Context, address string, opts Options) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
+	l := newLedger(dialect, opts)
+	if err := l.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", dialect, err), l.Close())
+	}
+	return l, nil
+}
+
+// newLedger is a ledger whose database is not opened yet.
+func newLedger(dialect dialect, opts Options) *Ledger {
 	var clock rivertype.TimeGenerator // none: the database's own
 	if opts.Now != nil {
 		clock = clockOf(opts.Now)
@@ -104,12 +113,8 @@ func Open(ctx context.Context, address string, opts Options) (*Ledger, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	l := &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), tendEvery: cmp.Or(opts.TendEvery, tendEvery), asItIs: opts.AsItIs,
+	return &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), tendEvery: cmp.Or(opts.TendEvery, tendEvery), asItIs: opts.AsItIs,
 		now: opts.Now, clock: clock, log: opts.Logger, accepted: make(chan struct{}, 1)}
-	if err := l.open(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", dialect, err), l.Close())
-	}
-	return l, nil
 }
 
 func (l *Ledger) open(ctx context.Context) (err error) {

@@ -110,6 +110,12 @@ func hot(g grammar) []struct {
 		{"old deliveries", lastOf(nextDeliveries), []any{0, 0, 100}},
 		{"old events", lastOf(nextEvents), []any{0, 0, 100}},
 		{"events that may go", removable, []any{0, 100}},
+		{"a page of history", historyDeliveries, []any{0, 9, 200}},
+		{"the events of a page of history", historyEvents, []any{1, 9}},
+		{"what was asked for by hand", historyAsked, []any{0, 5000}},
+		{"what a page of history brought again", historyResent, []any{1, 9}},
+		{"what brought an event again", resentBy, []any{1, 20}},
+		{"the first delivery since", firstDelivery.next, []any{7}},
 		{"jobs that are done", g.doneJobs, []any{"completed", millis(now), 100}},
 	}
 }

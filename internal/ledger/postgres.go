@@ -76,16 +76,31 @@ func (p postgres) open(ctx context.Context) (write, read *sql.DB, err error) {
 	write.SetMaxOpenConns(postgresWriters)
 	write.SetMaxIdleConns(postgresWriters)
 	write.SetConnMaxIdleTime(5 * time.Minute)
-	reading := p.config.Copy()
-	reading.RuntimeParams["default_transaction_read_only"] = "on"
-	read = stdlib.OpenDB(*reading)
-	read.SetMaxOpenConns(postgresReaders)
-	read.SetMaxIdleConns(postgresReaders)
-	read.SetConnMaxIdleTime(5 * time.Minute)
+	read = p.reading()
 	if err := write.PingContext(ctx); err != nil {
 		return write, read, p.explain(err)
 	}
 	return write, read, nil
+}
+
+// reading is the pool of the queries.
+func (p postgres) reading() *sql.DB {
+	config := p.config.Copy()
+	config.RuntimeParams["default_transaction_read_only"] = "on"
+	read := stdlib.OpenDB(*config)
+	read.SetMaxOpenConns(postgresReaders)
+	read.SetMaxIdleConns(postgresReaders)
+	read.SetConnMaxIdleTime(5 * time.Minute)
+	return read
+}
+
+// openReadOnly is open without the pool that writes.
+func (p postgres) openReadOnly(ctx context.Context) (*sql.DB, error) {
+	read := p.reading()
+	if err := read.PingContext(ctx); err != nil {
+		return read, p.explain(err)
+	}
+	return read, nil
 }
 
 // explain says what to do when the database cannot be used at all.

@@ -155,7 +155,7 @@ func (l *Ledger) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	var from int64
 	if !f.Since.IsZero() {
 		var err error
-		if from, err = l.firstSince(ctx, f.Since.Add(-sinceSlack)); err != nil {
+		if from, err = l.firstSince(ctx, firstEvent, f.Since.Add(-sinceSlack)); err != nil {
 			return nil, err
 		}
 	}
@@ -166,20 +166,30 @@ func (l *Ledger) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 // sinceSlack is more than the clocks of instances differ.
 const sinceSlack = 10 * time.Minute
 
-// firstSince finds the identity from which on events were recorded since a moment: both grow together, so that some
+// A findFirst is how the first row of a table since a moment is found: both ends of it, and the next row from an identity on.
+type findFirst struct{ what, ends, next string }
+
+var (
+	firstEvent = findFirst{"events", `select coalesce(min(id), 0), coalesce(max(id), 0) from events`,
+		`select id, recorded_at from events where id >= $1 order by id limit 1`}
+	firstDelivery = findFirst{"deliveries", `select coalesce(min(id), 0), coalesce(max(id), 0) from deliveries`,
+		`select id, received_at from deliveries where id >= $1 order by id limit 1`}
+)
+
+// firstSince finds the identity from which on rows came since a moment: both grow together, so that some
 // twenty looks do, without an index on the time.
-func (l *Ledger) firstSince(ctx context.Context, since time.Time) (first int64, err error) {
+func (l *Ledger) firstSince(ctx context.Context, find findFirst, since time.Time) (first int64, err error) {
 	var low, high int64
-	if err := l.read.QueryRowContext(ctx, `select coalesce(min(id), 0), coalesce(max(id), 0) + 1 from events`).Scan(&low, &high); err != nil {
-		return 0, fmt.Errorf("find events by time: %w", err)
+	if err := l.read.QueryRowContext(ctx, find.ends).Scan(&low, &high); err != nil {
+		return 0, fmt.Errorf("find %s by time: %w", find.what, err)
 	}
-	for low < high {
+	for high++; low < high; {
 		middle := low + (high-low)/2
 		var id, at int64
-		err := l.read.QueryRowContext(ctx, `select id, recorded_at from events where id >= $1 order by id limit 1`, middle).Scan(&id, &at)
+		err := l.read.QueryRowContext(ctx, find.next, middle).Scan(&id, &at)
 		switch {
 		case err != nil && !errors.Is(err, sql.ErrNoRows):
-			return 0, fmt.Errorf("find events by time: %w", err)
+			return 0, fmt.Errorf("find %s by time: %w", find.what, err)
 		case err == nil && at < millis(since):
 			low = id + 1
 		default:

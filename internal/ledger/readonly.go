@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -9,6 +10,32 @@ import (
 	"os"
 	"path/filepath"
 )
+
+// OpenReadOnly opens a ledger that exists for its queries alone, beside an Usher that serves from it or without one. Nothing
+// in it changes, its schema neither: one of another version is refused.
+func OpenReadOnly(ctx context.Context, address string, opts Options) (*Ledger, error) {
+	d, err := dialectFor(address)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.exists(); err != nil {
+		return nil, fmt.Errorf("open ledger %s: %w", d, err)
+	}
+	l := newLedger(d, opts)
+	switch d := d.(type) {
+	case sqlite:
+		l.read, err = d.openReadOnly()
+	case postgres:
+		l.read, err = d.openReadOnly(ctx)
+	}
+	if err == nil {
+		err = isCurrent(ctx, l.read, d)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", d, err), l.Close())
+	}
+	return l, nil
+}
 
 // openReadOnly opens the file for reading alone, on one connection. Nothing in it changes, not even when the connection
 // is the last to close: the log stays as it is.

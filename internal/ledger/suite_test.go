@@ -45,6 +45,7 @@ func suite(t *testing.T, open opener) {
 		{name: "by hand", test: testByHand},
 		{name: "query", test: testQuery},
 		{name: "events", test: testEvents},
+		{name: "history", test: testHistory},
 		{name: "odd text", test: testOddText},
 		{name: "watch", test: testWatch},
 		{name: "retention of bodies", test: testRetentionOfBodies},

@@ -90,14 +90,23 @@ func (ob *Onboarding) decide(d ledger.Delivery) (verdicts []ledger.Verdict, err 
 			err = ob.caught(p)
 		}
 	}()
-	source := ob.Sources[d.Source]
+	if verdicts, err = decideDelivery(ob.Sources, ob.Policy, d); err != nil {
+		return nil, err
+	}
+	for _, v := range verdicts {
+		ob.remark(d, v)
+	}
+	return verdicts, nil
+}
+
+// decideDelivery reads one delivery's events and decides them. It is the decide stage, and what tries rules on history.
+func decideDelivery(sources map[string]*webhook.Source, policy *access.Policy, d ledger.Delivery) (verdicts []ledger.Verdict, err error) {
+	source := sources[d.Source]
 	if source == nil {
 		return nil, fmt.Errorf("the source %q is not configured any more; configure it and replay the delivery", d.Source)
 	}
 	for _, e := range source.Events(webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy, d.Request)) {
-		v := Verdict(ob.Policy, e)
-		ob.remark(d, v)
-		verdicts = append(verdicts, v)
+		verdicts = append(verdicts, Verdict(policy, e))
 	}
 	return verdicts, nil
 }

@@ -309,18 +309,23 @@ func (t *turn) judge(w waitingEvent, a Answer, attempt ledger.Attempt) ledger.Lo
 	return ledger.LookedUp{Of: w.LookUpEvent, Attempt: attempt}
 }
 
-// learned decides an event with the address that was found. A hold that the sender's own words ask for stays.
+// learned decides an event with the address that was found.
 func (ob *Onboarding) learned(w waitingEvent, found access.Event) (v ledger.Verdict, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = panicError(p)
 		}
 	}()
-	d := ob.Policy.Decide(found)
-	if w.HoldReason != "" && d.Outcome == access.Invite {
-		d.Outcome, d.Reason, d.Sentence = access.Hold, w.HoldReason, w.HoldSentence
+	return ledger.Verdict{Event: found, Decision: decideFound(ob.Policy, w.LookUpEvent, found)}, nil
+}
+
+// decideFound decides an event whose address was found. A hold that the sender's own words ask for stays.
+func decideFound(policy *access.Policy, of ledger.LookUpEvent, found access.Event) access.Decision {
+	d := policy.Decide(found)
+	if of.HoldReason != "" && d.Outcome == access.Invite {
+		d.Outcome, d.Reason, d.Sentence = access.Hold, of.HoldReason, of.HoldSentence
 	}
-	return ledger.Verdict{Event: found, Decision: d}, nil
+	return d
 }
 
 // failedInARow counts the latest calls of a kind that have to be made again. River's own count does not help:
