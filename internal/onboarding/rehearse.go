@@ -140,6 +140,10 @@ func (h *rehearsal) byDetails(e *ledger.PastEvent, today ledger.Decision) outcom
 
 // compareAll compares the verdicts of a delivery with the events it brought.
 func (h *rehearsal) compareAll(p ledger.Past, verdicts []ledger.Verdict) error {
+	if p.Waits && len(p.Events) == 0 {
+		h.found.Waiting++
+		return nil
+	}
 	pairs := pairUp(p, verdicts)
 	for i := range p.Events {
 		e := &p.Events[i]
@@ -417,89 +421,95 @@ type pairs struct {
 // identity. Where an identity is read in another way now, what is left goes in turn.
 func pairUp(p ledger.Past, verdicts []ledger.Verdict) pairs {
 	known := newKnown(p)
-	result := pairs{of: make([]*ledger.Verdict, len(p.Events))}
-	var left []*ledger.Verdict
-	take := func(i int, v *ledger.Verdict) {
-		if i < len(p.Events) { // the others are another delivery's
-			result.of[i] = v
-		}
-	}
-	for _, find := range []func(*ledger.Verdict) (place int, found bool){known.saysTheSame, known.hasTheID} {
-		left = nil
-		for i := range verdicts {
-			v := &verdicts[i]
-			if known.spoken[v] {
-				continue
-			}
+	left := once(verdicts)
+	for _, find := range []func(*ledger.Verdict) (place int, found bool){known.bySaying.free, known.byID.free} {
+		var open []*ledger.Verdict
+		for _, v := range left {
 			if place, found := find(v); found {
-				known.spoken[v] = true
-				if place >= 0 {
-					take(place, v)
-				}
-				continue
+				known.of[place] = v
+			} else {
+				open = append(open, v)
 			}
-			left = append(left, v)
 		}
+		left = open
 	}
 	var open []int
-	for i := range p.Events {
-		if result.of[i] == nil {
-			open = append(open, i)
+	for place, v := range known.of {
+		if v == nil {
+			open = append(open, place)
 		}
 	}
-	if len(open) != len(left) {
-		result.fresh = left
-		return result
+	if len(open) == len(left) {
+		for i, place := range open {
+			known.of[place] = left[i]
+		}
+		left = nil
 	}
-	for i, place := range open {
-		result.of[place] = left[i]
-	}
-	return result
+	return pairs{of: known.of[:len(p.Events)], fresh: left}
 }
 
-// known finds the events of a delivery by what they are known by: its own by their places, then those it brought again.
+// once leaves out what a delivery says twice: that is one event.
+func once(verdicts []ledger.Verdict) (all []*ledger.Verdict) {
+	type saying struct{ bodyKey, id, fingerprint string }
+	said := map[saying]bool{}
+	for i := range verdicts {
+		v := &verdicts[i]
+		key := saying{bodyKey: v.BodyKey}
+		if v.BodyKey == "" {
+			key = saying{id: v.Event.ID, fingerprint: v.Fingerprint}
+		}
+		if !said[key] {
+			said[key] = true
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// known are the events of a delivery by their places, its own and then those it brought again, and how they are found.
 type known struct {
-	bySaying, byID map[string][]int
-	used           map[int]bool
-	spoken         map[*ledger.Verdict]bool
+	of             []*ledger.Verdict // what speaks of each
+	bySaying, byID *places
 }
 
 func newKnown(p ledger.Past) *known {
-	k := &known{bySaying: map[string][]int{}, byID: map[string][]int{}, used: map[int]bool{}, spoken: map[*ledger.Verdict]bool{}}
-	for i, e := range slices.Concat(p.Events, p.Resent) {
+	all := slices.Concat(p.Events, p.Resent)
+	k := &known{of: make([]*ledger.Verdict, len(all))}
+	k.bySaying = &places{of: k.of, keys: func(v *ledger.Verdict) []string { return []string{"key " + v.BodyKey, "says " + v.Fingerprint} }, at: map[string][]int{}}
+	k.byID = &places{of: k.of, keys: func(v *ledger.Verdict) []string { return []string{cmp.Or(v.Event.ID, v.BodyKey)} }, at: map[string][]int{}}
+	for i, e := range all {
 		if e.BodyKey != "" {
-			k.bySaying["key "+e.BodyKey] = append(k.bySaying["key "+e.BodyKey], i)
+			k.bySaying.add("key "+e.BodyKey, i)
 		}
 		if e.Fingerprint != "" {
-			k.bySaying["says "+e.Fingerprint] = append(k.bySaying["says "+e.Fingerprint], i)
+			k.bySaying.add("says "+e.Fingerprint, i)
 		}
-		k.byID[e.SenderID] = append(k.byID[e.SenderID], i)
+		k.byID.add(e.SenderID, i)
 		if at := strings.LastIndexByte(e.SenderID, '#'); at > 0 { // the sender had used its identity before
-			k.byID[e.SenderID[:at]] = append(k.byID[e.SenderID[:at]], i)
+			k.byID.add(e.SenderID[:at], i)
 		}
 	}
 	return k
 }
 
-// saysTheSame also finds, at -1, what the delivery has said already: that is one event.
-func (k *known) saysTheSame(v *ledger.Verdict) (place int, found bool) {
-	for _, key := range []string{"key " + v.BodyKey, "says " + v.Fingerprint} {
-		if place, found := k.free(k.bySaying[key]); found {
-			return place, true
-		}
-	}
-	return -1, len(k.bySaying["key "+v.BodyKey])+len(k.bySaying["says "+v.Fingerprint]) > 0
+// places finds events by something that a verdict has in common with them.
+type places struct {
+	of   []*ledger.Verdict
+	keys func(*ledger.Verdict) []string
+	at   map[string][]int
 }
 
-func (k *known) hasTheID(v *ledger.Verdict) (place int, found bool) {
-	return k.free(k.byID[cmp.Or(v.Event.ID, v.BodyKey)])
-}
+func (p *places) add(key string, place int) { p.at[key] = append(p.at[key], place) }
 
-func (k *known) free(places []int) (int, bool) {
-	for _, place := range places {
-		if !k.used[place] {
-			k.used[place] = true
-			return place, true
+// free is the first event that a verdict may speak of and none does yet.
+func (p *places) free(v *ledger.Verdict) (place int, found bool) {
+	for _, key := range p.keys(v) {
+		for len(p.at[key]) > 0 {
+			place := p.at[key][0]
+			if p.of[place] == nil {
+				return place, true
+			}
+			p.at[key] = p.at[key][1:]
 		}
 	}
 	return 0, false
