@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -56,7 +57,7 @@ const (
 // History reads what the ledger was told since a moment and what was decided of it, newest first, a page at a time:
 // first the deliveries, then the events that came by none. What comes in meanwhile is not in it. It only reads, and goes
 // slowly where acceptances press.
-func (l *Ledger) History(ctx context.Context, since time.Time, report Progress, each func(Past) error) error {
+func (l *Ledger) History(ctx context.Context, since time.Time, report Progress, each func([]Past) error) error {
 	deliveries, err := l.spanSince(ctx, firstDelivery, since)
 	if err != nil {
 		return err
@@ -76,10 +77,10 @@ func (l *Ledger) History(ctx context.Context, since time.Time, report Progress, 
 		if len(page) == 0 {
 			break
 		}
+		s.upTo = page[len(page)-1].Delivery.ID - 1
 		if err := eachSince(page, since, each); err != nil {
 			return err
 		}
-		s.upTo = page[len(page)-1].Delivery.ID - 1
 		l.rest(ctx, time.Since(begun))
 	}
 	total = events.upTo - events.after
@@ -107,16 +108,8 @@ func (l *Ledger) rest(ctx context.Context, took time.Duration) {
 	}
 }
 
-func eachSince(page []Past, since time.Time, each func(Past) error) error {
-	for _, one := range page {
-		if one.Delivery.ReceivedAt.Before(since) {
-			continue
-		}
-		if err := each(one); err != nil {
-			return err
-		}
-	}
-	return nil
+func eachSince(page []Past, since time.Time, each func([]Past) error) error {
+	return each(slices.DeleteFunc(page, func(p Past) bool { return p.Delivery.ReceivedAt.Before(since) }))
 }
 
 // spanSince is what there is since a moment, or a little more: the clocks of instances differ.
@@ -229,10 +222,13 @@ func scanPastEvent(row scanner) (e PastEvent, err error) {
 		return e, err
 	}
 	e.LookedUp, e.Newest = lookedUp != 0, newest != 0
-	if err := fromJSON(groups, &e.Groups); err != nil {
-		return e, err
+	if groups != "[]" {
+		err = fromJSON(groups, &e.Groups)
 	}
-	return e, fromJSON(attributes, &e.Attributes)
+	if attributes != "{}" {
+		err = errors.Join(err, fromJSON(attributes, &e.Attributes))
+	}
+	return e, err
 }
 
 // ResentBy returns the deliveries that brought an event again, oldest first and at most limit, where they have a body.

@@ -16,7 +16,7 @@ import (
 func past(t *testing.T, l *ledger.Ledger, since time.Time) []string {
 	t.Helper()
 	lines := []string{}
-	check(t, l.History(t.Context(), since, func(string, int64, int64) {}, func(p ledger.Past) error {
+	check(t, l.History(t.Context(), since, func(string, int64, int64) {}, singly(func(p ledger.Past) error {
 		line := fmt.Sprintf("%d %s", p.Delivery.ID, strings.ReplaceAll(string(p.Delivery.Body), "\n", "/"))
 		if p.BodyGone {
 			line += "gone"
@@ -45,8 +45,19 @@ func past(t *testing.T, l *ledger.Ledger, since time.Time) []string {
 		}
 		lines = append(lines, line)
 		return nil
-	}))
+	})))
 	return lines
+}
+
+func singly(each func(ledger.Past) error) func([]ledger.Past) error {
+	return func(page []ledger.Past) error {
+		for _, p := range page {
+			if err := each(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 func testHistory(t *testing.T, open opener) {
@@ -138,13 +149,13 @@ func testHistory(t *testing.T, open opener) {
 			if done > total {
 				t.Errorf("%s: %d of %d are done", step, done, total)
 			}
-		}, func(p ledger.Past) error {
+		}, singly(func(p ledger.Past) error {
 			if len(p.Events) != 1 {
 				t.Errorf("delivery %d has %d events", p.Delivery.ID, len(p.Events))
 			}
 			deliveries = append(deliveries, p.Delivery.ID)
 			return nil
-		}))
+		})))
 		equal(t, "deliveries", len(deliveries), 450)
 		equal(t, "the newest", deliveries[0], 450)
 		equal(t, "the oldest", deliveries[449], 1)
@@ -156,11 +167,11 @@ func testHistory(t *testing.T, open opener) {
 		tell(t, l, "evt_1 jane@example.com invite")
 		tell(t, l, "evt_2 jane@example.com invite")
 		enough, n := errors.New("enough"), 0
-		isError(t, l.History(t.Context(), time.Time{}, func(string, int64, int64) {}, func(ledger.Past) error { n++; return enough }), enough)
+		isError(t, l.History(t.Context(), time.Time{}, func(string, int64, int64) {}, singly(func(ledger.Past) error { n++; return enough })), enough)
 		equal(t, "looked at", n, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		isError(t, l.History(ctx, time.Time{}, func(string, int64, int64) {}, func(ledger.Past) error { return nil }), context.Canceled)
+		isError(t, l.History(ctx, time.Time{}, func(string, int64, int64) {}, singly(func(ledger.Past) error { return nil })), context.Canceled)
 	})
 
 	t.Run("finds what brought an event again, and whom an address means", func(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/usher-dev/usher/internal/access"
@@ -18,6 +20,8 @@ type Rehearser struct {
 	Ledger  *ledger.Ledger
 	Sources map[string]*webhook.Source
 	Policy  *access.Policy
+	// Hands is how many deliveries are read at once, 1 by default: beside an Usher that serves, the processors are its own.
+	Hands int
 	// Progress may be nil.
 	Progress ledger.Progress
 }
@@ -32,7 +36,7 @@ func (r *Rehearser) Rehearse(ctx context.Context, since time.Time, report func(l
 	if progress == nil {
 		progress = func(string, int64, int64) {}
 	}
-	err := r.Ledger.History(ctx, since, progress, h.look)
+	err := r.Ledger.History(ctx, since, progress, h.lookAtPage)
 	h.found.Complete = err == nil
 	return h.found, err
 }
@@ -44,8 +48,37 @@ type rehearsal struct {
 	found  ledger.Rehearsal
 }
 
+// A reading is what the decide stage makes of a delivery.
+type reading struct {
+	verdicts []ledger.Verdict
+	err      error
+}
+
+// lookAtPage reads deliveries together and compares them in their order.
+func (h *rehearsal) lookAtPage(page []ledger.Past) error {
+	readings := make([]reading, len(page))
+	var hands sync.WaitGroup
+	var next atomic.Int64
+	for range max(1, min(h.Hands, len(page))) {
+		hands.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(page)); i = next.Add(1) - 1 {
+				if p := page[i]; !p.BodyGone && h.Sources[p.Delivery.Source] != nil {
+					readings[i].verdicts, readings[i].err = h.read(p.Delivery)
+				}
+			}
+		})
+	}
+	hands.Wait()
+	for i, p := range page {
+		if err := h.look(p, readings[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // look compares what a delivery would be decided to with what was.
-func (h *rehearsal) look(p ledger.Past) error {
+func (h *rehearsal) look(p ledger.Past, r reading) error {
 	if p.Delivery.ID != 0 {
 		h.found.Deliveries++
 		if h.Sources[p.Delivery.Source] == nil {
@@ -56,14 +89,13 @@ func (h *rehearsal) look(p ledger.Past) error {
 	if p.BodyGone {
 		return h.lookAtDetails(p)
 	}
-	verdicts, err := h.read(p.Delivery)
-	if err != nil {
-		return h.cannotDecide(p, err)
+	if r.err != nil {
+		return h.cannotDecide(p, r.err)
 	}
 	if p.SetAside != "" {
 		h.found.Mended++
 	}
-	return h.compareAll(p, verdicts)
+	return h.compareAll(p, r.verdicts)
 }
 
 // lacks counts what came from a source that is not configured.
