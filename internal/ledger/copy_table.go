@@ -34,6 +34,8 @@ var ledgerTables = []table{
 	{name: "sessions", key: "id"},
 	{name: "answers", key: "key"},
 	{name: "imports", key: "id"},
+	{name: "import_lists", key: "import_id"},
+	{name: "import_rows", key: "import_id, place"},
 	{name: "source_secrets", key: "source"},
 }
 

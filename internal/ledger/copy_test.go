@@ -63,6 +63,8 @@ func live(t *testing.T) (file []byte) {
 	execute(t, db, `insert into sessions (id, actor, credential, created_at, expires_at) values ('ab', 'admin_token', 'cd', 1, 2)`)
 	execute(t, db, `insert into answers (key, request, at, status, body) values ('ab', 'cd', 1, 202, '{}')`)
 	execute(t, db, `insert into imports (id, at, actor, total) values ('ab', 1, 'admin_token', 2)`)
+	execute(t, db, `insert into import_lists (import_id, list) values ('ab', '{"é": "\u0000"}')`)
+	execute(t, db, `insert into import_rows (import_id, place, line, event_id, invitation_id) values ('ab', 0, 2, 1, null)`)
 	execute(t, db, `insert into source_secrets (source, fingerprint, since) values ('stripe', 'ab', 1)`)
 	execute(t, db, `update deliveries set body = x'' where id = 1`)
 	execute(t, db, `update river_job set state = 'completed', finalized_at = '2026-03-01 12:00:00.123' where id = 1`)
@@ -91,7 +93,7 @@ func TestCopy(t *testing.T) {
 		equal(t, "hex digits of "+table.Table, len(table.Checksum), 64)
 	}
 	same(t, "rows", rows, map[string]int64{"deliveries": 4, "undecided": 2, "events": 5, "resends": 1, "invitations": 4, "decisions": 5, "attempts": 1, "pace": 1, "river_job": 2, "upkeep": 1, "kept_bodies": 1,
-		"audit": 1, "tokens": 1, "sessions": 1, "answers": 1, "imports": 1, "source_secrets": 1})
+		"audit": 1, "tokens": 1, "sessions": 1, "answers": 1, "imports": 1, "import_lists": 1, "import_rows": 1, "source_secrets": 1})
 	equal(t, "the source", sha256.Sum256(must[[]byte](t)(os.ReadFile(path))), before)
 
 	db := outsidePostgres(t, address)
@@ -229,23 +231,30 @@ func TestCopyBreaksOff(t *testing.T) {
 	tell(t, l, body.String())
 	check(t, l.Close())
 	steps := []string{}
-	for stop := 0; ; stop += 3 {
+	breakOff := func(here func(report int, step string) bool) error {
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		reports := 0
 		_, err := ledger.Copy(ctx, "sqlite://"+path, address, func(step string, _, _ int64) {
-			if reports++; reports > stop {
+			if reports++; ctx.Err() == nil && here(reports, step) {
 				steps = append(steps, step)
 				cancel()
 			}
 		}, quietly(newClock().Now))
-		cancel()
 		if err == nil {
-			break
+			return nil
 		}
 		isError(t, err, context.Canceled)
 		var rows int64
 		check(t, outsidePostgres(t, address).QueryRowContext(t.Context(), `select (select count(*) from events) + (select count(*) from river_job)`).Scan(&rows))
 		equal(t, "rows after a stop "+steps[len(steps)-1], rows, 0)
+		return err
+	}
+	isError(t, breakOff(func(_ int, step string) bool { return step == "copying river_job" }), context.Canceled)
+	for stop := 0; ; stop += 3 {
+		if breakOff(func(report int, _ string) bool { return report > stop }) == nil {
+			break
+		}
 	}
 	for _, step := range []string{"copying deliveries", "copying river_job", "verifying"} {
 		if !slices.ContainsFunc(steps, func(s string) bool { return strings.HasPrefix(s, step) }) {

@@ -37,6 +37,7 @@ const (
 	keepDoneJobs   = 10 * time.Minute
 	keepFailedJobs = 7 * 24 * time.Hour // by a fault of ours: a person may want to look
 	keepSessions   = time.Hour          // after they expired
+	keepDrafts     = 24 * time.Hour     // of lists to be sent
 )
 
 // Tidy removes a little of what need not be kept any longer, in several short transactions, and reports whether there
@@ -58,6 +59,7 @@ func (l *Ledger) Tidy(ctx context.Context, keep Retention) (n Tidied, more bool,
 		{"jobs that were cancelled", keepDoneJobs, l.tidyJobs("cancelled")},
 		{"jobs that were given up", keepFailedJobs, l.tidyJobs("discarded")},
 		{"sessions", keepSessions, l.tidySessions},
+		{"lists that nobody sent", keepDrafts, l.tidyDrafts},
 	} {
 		if part.keep == 0 {
 			continue

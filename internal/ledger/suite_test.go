@@ -51,6 +51,9 @@ func suite(t *testing.T, open opener) {
 		{name: "retention of bodies", test: testRetentionOfBodies},
 		{name: "retention of events", test: testRetentionOfEvents},
 		{name: "retention of jobs", test: testRetentionOfJobs},
+		{name: "imports", test: testImports},
+		{name: "drafts of imports", test: testDrafts},
+		{name: "secrets", test: testSecrets},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open) })
 	}

@@ -95,11 +95,27 @@ CREATE INDEX events_by_source on events (source, id);
 
 CREATE INDEX events_by_type on events (type, id);
 
+CREATE TABLE import_lists (
+  import_id text primary key references imports (id),
+  list      text not null
+);
+
+CREATE TABLE import_rows (
+  import_id     text    not null references imports (id),
+  place         integer not null, -- in the list, counted from 0
+  line          integer not null, -- of the text that it was read from
+  event_id      integer not null, -- without a reference: retention may remove a skipped one
+  invitation_id integer references invitations (id), -- null: nobody is invited
+  primary key (import_id, place)
+) without rowid;
+
 CREATE TABLE imports (
-  id    text    primary key,
-  at    integer not null,
-  actor text    not null,
-  total integer not null
+  id         text    primary key,
+  at         integer not null,
+  actor      text    not null,
+  total      integer not null,
+  recorded   integer not null default 0, -- how many of its people are
+  started_at integer -- null: a draft, which nobody has sent
 );
 
 CREATE TABLE invitations (
@@ -170,8 +186,9 @@ CREATE TABLE sessions (
 
 CREATE TABLE source_secrets (
   source      text    primary key,
-  fingerprint text    not null, -- 32 bits of a hash: tells a change, gives nothing away
-  since       integer not null
+  fingerprint text    not null, -- 16 bits of a slow hash: tells a change, gives nothing away
+  since       integer not null, -- when they were first seen
+  changed_at  integer -- null: not since then
 );
 
 CREATE TABLE this_ledger (

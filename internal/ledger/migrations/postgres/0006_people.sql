@@ -48,17 +48,36 @@ create index answers_by_time on answers (at);
 
 -- Lists of people that were sent in one go. The events of one have ids that begin with its own.
 create table imports (
-  id    text    primary key,
-  at    bigint not null,
-  actor text    not null,
-  total bigint not null
+  id         text    primary key,
+  at         bigint not null,
+  actor      text    not null,
+  total      bigint not null,
+  recorded   bigint not null default 0, -- how many of its people are
+  started_at bigint -- null: a draft, which nobody has sent
+);
+
+-- Whom a list asks for, JSON, until all of them are recorded.
+create table import_lists (
+  import_id text primary key references imports (id),
+  list      text not null
+);
+
+-- What became of each of them.
+create table import_rows (
+  import_id     text    not null references imports (id),
+  place         bigint not null, -- in the list, counted from 0
+  line          bigint not null, -- of the text that it was read from
+  event_id      bigint not null, -- without a reference: retention may remove a skipped one
+  invitation_id bigint references invitations (id), -- null: nobody is invited
+  primary key (import_id, place)
 );
 
 -- What is known of the secrets of a source without knowing them: when they last changed.
 create table source_secrets (
   source      text    primary key,
-  fingerprint text    not null, -- 32 bits of a hash: tells a change, gives nothing away
-  since       bigint not null
+  fingerprint text    not null, -- 16 bits of a slow hash: tells a change, gives nothing away
+  since       bigint not null, -- when they were first seen
+  changed_at  bigint -- null: not since then
 );
 
 alter table invitations add column corrected_to bigint references invitations (id); -- the address was wrong: the one that took its place
@@ -95,6 +114,8 @@ alter table invitations drop column accepted_at;
 alter table invitations drop column resend;
 alter table invitations drop column corrected_to;
 drop table source_secrets;
+drop table import_rows;
+drop table import_lists;
 drop table imports;
 drop table answers;
 drop table sessions;
