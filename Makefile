@@ -13,7 +13,7 @@ HTMX ?= 2.0.11
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## see the whole road, with a sandbox Retool; Ctrl-C ends it
@@ -61,6 +61,12 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 tidy: ## format the code and tidy go.mod
 	gofmt -w .
 	go mod tidy
+
+.PHONY: screenshots
+screenshots: ## take the pictures of the pages in docs/screenshots
+	@scripts/need.sh axe browser
+	@mkdir -p docs/screenshots
+	CHROMIUM="$$(scripts/need.sh browser-bin)" CI=true go test ./cmd/usher -run '^TestScreenshots$$' -count=1 -screenshots "$(CURDIR)/docs/screenshots"
 
 .PHONY: htmx
 htmx: ## bring htmx HTMX (2.0.11) from npm to handlers/static

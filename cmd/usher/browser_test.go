@@ -192,6 +192,13 @@ func (b *tab) forgive(part string) {
 	b.forgiven = append(b.forgiven, part)
 }
 
+// forget drops what went wrong until now.
+func (b *tab) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.problems = nil
+}
+
 func (b *tab) complain(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
