@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -45,6 +46,16 @@ type mistakes struct{ all []error }
 
 func (m *mistakes) add(path, problem, mend string) {
 	m.all = append(m.all, &access.ConfigError{Path: path, Problem: problem, Mend: mend})
+}
+
+// forgive forgets the mistakes at these paths and inside them.
+func (m *mistakes) forgive(paths ...string) {
+	m.all = slices.DeleteFunc(m.all, func(err error) bool {
+		var wrong *access.ConfigError
+		return errors.As(err, &wrong) && slices.ContainsFunc(paths, func(path string) bool {
+			return wrong.Path == path || strings.HasPrefix(wrong.Path, path+"[")
+		})
+	})
 }
 
 // oneOf returns the value or its default, and reports one that is not allowed.

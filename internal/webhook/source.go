@@ -28,6 +28,8 @@ type Config struct {
 	LookUp          bool  // an address that an event leaves out can be asked for
 	MaxBody         int64 // bytes, 0: the receiver's own limit
 	Stripe          StripeConfig
+	// ReadOnly makes a source that reads what the ledger has and verifies nothing. It needs neither secrets nor PublicURL.
+	ReadOnly bool
 }
 
 // A Source is one configured sender. It is immutable and safe for concurrent use.
@@ -44,6 +46,7 @@ type Source struct {
 	requireLivemode bool
 	lookUp          bool
 	maxBody         int64
+	readOnly        bool
 	keptHeaders     []string
 	keptQuery       []string
 }
@@ -53,7 +56,7 @@ type Source struct {
 func New(c Config) (*Source, error) {
 	m := &mistakes{}
 	s := &Source{name: c.Name, preset: c.Preset, verify: c.Row.Verify, publicURL: c.PublicURL, secrets: slices.Clone(c.Secrets),
-		handshake: c.Row.Handshake, requireLivemode: c.RequireLivemode, lookUp: c.LookUp, maxBody: c.MaxBody}
+		handshake: c.Row.Handshake, requireLivemode: c.RequireLivemode, lookUp: c.LookUp, maxBody: c.MaxBody, readOnly: c.ReadOnly}
 	if c.Row.Verify.Kind == kindStripe {
 		return newStripe(s, c, m)
 	}
@@ -73,6 +76,9 @@ func New(c Config) (*Source, error) {
 
 // unless returns the source only where there is no mistake.
 func (s *Source) unless(m *mistakes) (*Source, error) {
+	if s.readOnly {
+		m.forgive("secrets", "public_url")
+	}
 	if len(m.all) > 0 {
 		return nil, errors.Join(m.all...)
 	}
@@ -132,6 +138,9 @@ func (s *Source) TakesToken() bool { return len(s.schemes) > 0 && s.schemes[0].k
 // Verify checks that a request was sent by the source, with one of its secrets, and in time where a time is
 // signed. The error is a *Rejection.
 func (s *Source) Verify(now time.Time, r Request) (Verified, error) {
+	if s.readOnly {
+		return Verified{}, &Rejection{Rule: "read_only", Detail: "this source was made to read alone"}
+	}
 	v := Verified{source: s.name, body: r.Body, receivedAt: now}
 	var err error
 	if s.stripe != nil {
