@@ -65,6 +65,7 @@ type problem struct {
 // A fieldError names what is wrong with one field, and the mend.
 type fieldError struct {
 	Field  string `json:"field"`
+	Line   int    `json:"line,omitempty"` // of a configuration
 	Detail string `json:"detail"`
 	Mend   string `json:"mend,omitempty"`
 }

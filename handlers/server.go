@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ type Options struct {
 	Version    string
 	Warnings   []string     // of the configuration, for people
 	Panics     func() int64 // counts those of the stages, for /metrics; nil: nobody does
+	Rehearse   Rehearse     // tries rules on history; nil: nobody can
 	// SignInLinkFor is how long a link of SignInLink can be used, 10 minutes by default.
 	SignInLinkFor time.Duration
 }
@@ -50,6 +52,8 @@ type Server struct {
 	metrics  *metrics
 	ready    readiness
 	draining atomic.Bool
+	// rehearsing is held while rules are tried on history.
+	rehearsing sync.Mutex
 
 	pages       map[string]*template.Template // by name, with the layout; nil: there are no pages
 	crossOrigin *http.CrossOriginProtection
@@ -120,6 +124,8 @@ func (s *Server) calls() []call {
 		{"GET", "/events/:id", roleRead, s.showEvent},
 		{"GET", "/deliveries", roleRead, s.listDeliveries},
 		{"POST", "/deliveries/:id/replay", roleAdmin, s.replayDelivery},
+		{"GET", "/rules/test", roleRead, s.testRules},
+		{"POST", "/rules/test", roleRead, s.testRules},
 		{"GET", "/summary", roleRead, s.summary},
 		{"GET", "/audit", roleAdmin, s.listAudit},
 		{"GET", "/tokens", roleAdmin, s.listTokens},

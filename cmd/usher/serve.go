@@ -133,7 +133,7 @@ func (p *parts) behind(door *handlers.Door, book *ledger.Ledger) (*onboarding.On
 func (p *parts) handlerOptions(book *ledger.Ledger) handlers.Options {
 	return handlers.Options{
 		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
-		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(),
+		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Rehearse: p.rehearse(book),
 	}
 }
 

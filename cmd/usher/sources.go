@@ -53,7 +53,7 @@ func (p *parts) makeSource(name string) (problems config.Problems) {
 	}
 	cfg := webhook.Config{
 		Name: name, Preset: s.Preset, Row: row, PublicURL: p.publicURL(name), AllowUnsigned: s.AllowUnsigned, AllowLegacy: s.AllowLegacy,
-		RequireLivemode: s.RequireLivemode, MaxBody: s.MaxBody,
+		RequireLivemode: s.RequireLivemode, MaxBody: s.MaxBody, ReadOnly: p.readOnly,
 		Stripe: webhook.StripeConfig{
 			NoPaymentRequired:   access.Outcome(s.NoPaymentRequired),
 			SubscriptionCreated: slices.Contains(s.Events, webhook.SubscriptionCreated),
@@ -63,7 +63,7 @@ func (p *parts) makeSource(name string) (problems config.Problems) {
 		cfg.Secrets = append(cfg.Secrets, secret.Reveal())
 	}
 	lookUp := p.lookUp(name, row)
-	cfg.LookUp = lookUp != nil
+	cfg.LookUp = lookUp != nil || p.readOnly && row.LookUp != "" && p.asks(name)
 	source, err := webhook.New(cfg)
 	for _, one := range split(err) {
 		var wrong *access.ConfigError

@@ -25,6 +25,10 @@ type parts struct {
 	lookUps map[string]onboarding.LookUp
 	retool  *retoolclient.Client
 	log     *slog.Logger
+	env     []string // that the configuration was read with
+
+	readOnly bool   // they decide what is in the ledger, and receive and send nothing
+	beside   *parts // those that run, if these are others
 }
 
 // configOptions finds the configuration file: the flag, else USHER_CONFIG, else usher.yaml where there is one.
@@ -44,7 +48,8 @@ func configOptions(cmd *cobra.Command) config.Options {
 // load reads the configuration and makes its parts. Every mistake of both is reported at once.
 func load(o config.Options, logTo io.Writer) (*parts, config.Problems) {
 	cfg, problems := config.Load(o)
-	p := &parts{config: cfg, log: newLogger(logTo, cfg.Log), lookUps: map[string]onboarding.LookUp{}, sources: map[string]*webhook.Source{}}
+	p := newParts(cfg, logTo)
+	p.env = o.Env
 	incomplete := len(problems) > 0
 	problems = append(problems, p.makeSources(problems)...)
 	problems = append(problems, p.makePolicy()...)
@@ -52,6 +57,10 @@ func load(o config.Options, logTo io.Writer) (*parts, config.Problems) {
 		problems = append(problems, p.makeRetool()...)
 	}
 	return p, problems.Sorted()
+}
+
+func newParts(cfg *config.Config, logTo io.Writer) *parts {
+	return &parts{config: cfg, log: newLogger(logTo, cfg.Log), lookUps: map[string]onboarding.LookUp{}, sources: map[string]*webhook.Source{}}
 }
 
 func (p *parts) makePolicy() (problems config.Problems) {
