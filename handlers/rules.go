@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 // Trying rules on history: what would be decided differently, before anybody is invited.
 
 const (
-	// rehearseFor bounds one test of rules: what it found until then is the answer.
+	// rehearseFor bounds one test of rules, by default: what it found until then is the answer.
 	rehearseFor = 25 * time.Second
 	// maxConfig bounds a configuration to try, bytes.
 	maxConfig = 256 << 10
@@ -255,7 +256,7 @@ func (s *Server) rehearse(ctx context.Context, since time.Time, changed []byte, 
 	}
 	defer s.rehearsing.Unlock()
 	begun := s.Now()
-	within, cancel := context.WithTimeout(ctx, rehearseFor)
+	within, cancel := context.WithTimeout(ctx, cmp.Or(s.RehearseFor, rehearseFor))
 	defer cancel()
 	shown := &Weightiest{Limit: limit}
 	found, parts, err := s.Rehearse(within, since, changed, shown.Add)

@@ -41,6 +41,8 @@ type Options struct {
 	Warnings   []string     // of the configuration, for people
 	Panics     func() int64 // counts those of the stages, for /metrics; nil: nobody does
 	Rehearse   Rehearse     // tries rules on history; nil: nobody can
+	// RehearseFor bounds one test of rules, 25 seconds by default.
+	RehearseFor time.Duration
 	// SignInLinkFor is how long a link of SignInLink can be used, 10 minutes by default.
 	SignInLinkFor time.Duration
 }
