@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"net/http"
@@ -207,7 +206,7 @@ func (s *Server) inviteFrom(ctx context.Context, by, key string, first int, requ
 		if len(row.errors) > 0 {
 			continue
 		}
-		event := row.event(requestID(by, key, first+i))
+		event := row.event(requestID(by, key, first+i, row.invitationRequest))
 		verdicts = append(verdicts, ledger.Verdict{Event: event, OccurredAt: s.Now(), Decision: row.decision, By: by, Note: row.Note})
 		of = append(of, &done[i])
 	}
@@ -242,18 +241,16 @@ func (s *Server) lookAfter(ctx context.Context, done []invited) error {
 }
 
 // requestID is the identity of the event that a request makes: the same for the same row of the same call.
-func requestID(by, key string, row int) string {
+func requestID(by, key string, row int, r invitationRequest) string {
 	if key == "" {
 		return rand.Text()
 	}
-	return fmt.Sprintf("%s-%d", listID(by, key), row)
+	contents := sha256.Sum256(fmt.Appendf(nil, "%q %v %q %q", r.Email, r.Groups, r.Attributes, r.Note)) // a key may come back another day
+	return fmt.Sprintf("%s-%d-%x", listID(by, key), row, contents[:4])
 }
 
 // listID is how the identities of all events of one call with a key begin.
-func listID(by, key string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q", by, key))
-	return hex.EncodeToString(sum[:16])
-}
+func listID(by, key string) string { return hashKey(by, key)[:32] }
 
 func (s *Server) retry(ctx context.Context, by string, id int64) (ledger.Invitation, error) {
 	return s.Ledger.Retry(ctx, by, id)

@@ -43,11 +43,16 @@ var statuses = []struct {
 	{err: ledger.ErrNotFound, status: http.StatusNotFound, shown: true},
 	{err: ledger.ErrBodyGone, status: http.StatusGone, shown: true},
 	{err: ledger.ErrConflict, status: http.StatusConflict, shown: true},
+	{err: ledger.ErrKeyUsed, status: http.StatusUnprocessableEntity, shown: true},
+	{err: ledger.ErrUnderWay, status: http.StatusConflict, retryAfter: 1, shown: true},
 	{err: ledger.ErrBusy, status: http.StatusServiceUnavailable, retryAfter: 2},
 	{err: ledger.ErrUnwritable, status: http.StatusServiceUnavailable, retryAfter: 30},
 	{err: context.Canceled, status: http.StatusServiceUnavailable, retryAfter: 2},
 	{err: context.DeadlineExceeded, status: http.StatusServiceUnavailable, retryAfter: 2},
 }
+
+// problemType is the media type of problems.
+const problemType = "application/problem+json"
 
 // A problem is an error's form on the wire: RFC 9457.
 type problem struct {
@@ -128,7 +133,7 @@ func (s *Server) answerError(err error, c echo.Context) {
 		s.answerPageError(c, &p)
 		return
 	}
-	header.Set(echo.HeaderContentType, "application/problem+json")
+	header.Set(echo.HeaderContentType, problemType)
 	_ = c.JSON(p.Status, p)
 }
 

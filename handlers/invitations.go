@@ -57,7 +57,7 @@ func (s *Server) createInvitation(c echo.Context) error {
 	if mistakes := request.mistakes(); len(mistakes) > 0 {
 		return invalid(mistakes...)
 	}
-	done, err := s.invite(c.Request().Context(), actorOf(c).name, "", []invitationRequest{request})
+	done, err := s.invite(c.Request().Context(), actorOf(c).name, callKey(c), []invitationRequest{request})
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (s *Server) inviteMany(c echo.Context) error {
 			return err
 		}
 	}
-	done, err := s.invite(c.Request().Context(), actorOf(c).name, "", request.Invitations)
+	done, err := s.invite(c.Request().Context(), actorOf(c).name, callKey(c), request.Invitations)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,11 @@ func (s *Server) routes() {
 
 	api := e.Group("/v1", s.authorize)
 	for _, r := range s.calls() {
-		api.Add(r.method, r.path, allow(r.role, r.do))
+		do := r.do
+		if r.method == http.MethodPost {
+			do = s.idempotent(do)
+		}
+		api.Add(r.method, r.path, allow(r.role, do))
 	}
 	api.RouteNotFound("/*", echo.NotFoundHandler)
 

@@ -100,10 +100,12 @@ func (s *Server) createToken(c echo.Context) error {
 		return err
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	answer := s.newToken(made, "ledger")
+	keepInstead(c, answer) // no secret into the ledger
 	return c.JSON(http.StatusCreated, struct {
 		Token string `json:"token"`
 		apiToken
-	}{secret, s.newToken(made, "ledger")})
+	}{secret, answer})
 }
 
 // revokeToken ends a token of the ledger at once.

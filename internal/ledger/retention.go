@@ -60,6 +60,7 @@ func (l *Ledger) Tidy(ctx context.Context, keep Retention) (n Tidied, more bool,
 		{"jobs that were given up", keepFailedJobs, l.tidyJobs("discarded")},
 		{"sessions", keepSessions, l.tidySessions},
 		{"lists that nobody sent", keepDrafts, l.tidyDrafts},
+		{"answers", keepAnswers, l.tidyAnswers},
 	} {
 		if part.keep == 0 {
 			continue
