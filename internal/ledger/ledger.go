@@ -80,6 +80,7 @@ type Ledger struct {
 	slots     *group[*slotAsked]
 	settler   *group[*settling]
 	counted   countCache
+	stats     statsCache
 	now       func() time.Time
 	clock     rivertype.TimeGenerator
 	log       *slog.Logger
@@ -164,6 +165,7 @@ func (l *Ledger) Close() error {
 	if l.stopTending != nil {
 		errs = append(errs, l.stopTending())
 	}
+	l.stats.close()
 	for _, db := range []*sql.DB{l.read, l.write} {
 		if db != nil {
 			errs = append(errs, db.Close())

@@ -116,6 +116,10 @@ func hot(g grammar) []struct {
 		{"what a page of history brought again", historyResent, []any{1, 9}},
 		{"what brought an event again", resentBy, []any{1, 20}},
 		{"the first delivery since", firstDelivery.next, []any{7}},
+		{"invitations by day", invitationsByDay(2), []any{0, 1, 2, 1, 2, 3}},
+		{"events by day", eventsByDay(2), []any{0, 1, 2, 1, 2, 3}},
+		{"what sources told us", statsOfSources, []any{1}},
+		{"what expires", g.countExpiring(), []any{millis(now), 9}},
 		{"jobs that are done", g.doneJobs, []any{"completed", millis(now), 100}},
 	}
 }
@@ -166,8 +170,8 @@ func TestHotStatementsReadByAnIndex(t *testing.T) {
 
 // walked are the scans that end with what is asked for: by the order and the limit, or since what is scanned is small.
 var walked = []string{
-	"SCAN invitations",                        // all, newest first
-	"SCAN u",                                  // oldest first: at once what waits, behind what was set aside
-	"SCAN u USING INDEX undecided_set_aside",  // only those
-	"SCAN old", "SCAN s", "SCAN CONSTANT ROW", // what was read by an index
+	"SCAN invitations",                                                                                                   // all, newest first
+	"SCAN u",                                                                                                             // oldest first: at once what waits, behind what was set aside
+	"SCAN u USING INDEX undecided_set_aside",                                                                             // only those
+	"SCAN old", "SCAN s", "SCAN d", "SCAN soon", "SCAN CONSTANT ROW", "SCAN 2 CONSTANT ROWS", "SCAN 7-ROW VALUES CLAUSE", // what was read by an index
 }

@@ -52,6 +52,7 @@ func suite(t *testing.T, open opener) {
 		{name: "history", test: testHistory},
 		{name: "odd text", test: testOddText},
 		{name: "watch", test: testWatch},
+		{name: "stats", test: testStats},
 		{name: "retention of bodies", test: testRetentionOfBodies},
 		{name: "retention of events", test: testRetentionOfEvents},
 		{name: "retention of jobs", test: testRetentionOfJobs},

@@ -19,6 +19,15 @@ const (
 // its decision. Every fifth led to an invitation, which was sent, with its attempt. The dialect is sqlite or postgres.
 // The emails are grown%09d@example.com, the senders' identities grown_%012d, both from 1 on in an empty ledger.
 func Grow(ctx context.Context, db *sql.DB, dialect string, events int) error {
+	return grow(ctx, db, dialect, events, fmt.Sprint(time.Now().Add(-300*24*time.Hour).UnixMilli())+` + n`)
+}
+
+// GrowOver does so with events that came evenly over a time up to now.
+func GrowOver(ctx context.Context, db *sql.DB, dialect string, events int, over time.Duration) error {
+	return grow(ctx, db, dialect, events, fmt.Sprintf(`%d + n * %d / %d`, time.Now().Add(-over).UnixMilli(), over.Milliseconds(), max(1, events)))
+}
+
+func grow(ctx context.Context, db *sql.DB, dialect string, events int, at string) error {
 	greatest := map[string]string{"sqlite": "max", "postgres": "greatest"}[dialect]
 	var base int
 	err := db.QueryRowContext(ctx, `select `+greatest+`(coalesce((select max(id) from deliveries), 0), coalesce((select max(id) from events), 0))`).Scan(&base)
@@ -26,14 +35,14 @@ func Grow(ctx context.Context, db *sql.DB, dialect string, events int) error {
 		return fmt.Errorf("find the newest identity: %w", err)
 	}
 	for done := 0; done < events; done += growStep {
-		if err := growSome(ctx, db, dialect, base+done+1, base+min(done+growStep, events)); err != nil {
+		if err := growSome(ctx, db, dialect, at, base+done+1, base+min(done+growStep, events)); err != nil {
 			return fmt.Errorf("add old events: %w", err)
 		}
 	}
 	return settleDown(ctx, db, dialect)
 }
 
-func growSome(ctx context.Context, db *sql.DB, dialect string, from, to int) error {
+func growSome(ctx context.Context, db *sql.DB, dialect, at string, from, to int) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -53,7 +62,7 @@ func growSome(ctx context.Context, db *sql.DB, dialect string, from, to int) err
 		"INVITED", every("n", perInvitation)+` = 0`,
 		"INVITATION", fmt.Sprintf(`n / %d`, perInvitation),
 		"STATE", `case when `+every("n", 25)+` = 0 then 'accepted' else 'sent' end`,
-		"AT", fmt.Sprint(time.Now().Add(-300*24*time.Hour).UnixMilli())+` + n`,
+		"AT", at,
 	)
 	for _, statement := range []string{
 		`insert into deliveries (id, source, received_at, verified_by, request) select n, SOURCE, AT, 'secrets[0]', '{}' from SERIES`,
