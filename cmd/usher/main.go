@@ -78,7 +78,8 @@ Exit status: 0 done, 1 something is not as it should be, 2 wrong command line or
 		return usageError{fmt.Errorf("%w\nsee: %s --help", err, cmd.CommandPath())}
 	})
 	root.PersistentFlags().StringP("config", "c", "", "configuration file (default: $USHER_CONFIG, else usher.yaml where there is one)")
-	root.AddCommand(newServe(), newDemo(), newCheck(), newTry(), newSend(), newSandbox(), newPresets(), newRetry(), newMigrate(), newBackup())
+	root.AddCommand(newServe(), newDemo(), newCheck(), newTry(), newSend(), newSandbox(), newPresets(), newMigrate(), newBackup(),
+		newInvite(), newImport(), newList(), newShow(), newApprove(), newRetry(), newRevoke(), newCorrect(), newExport(), newAudit(), newToken())
 	for _, cmd := range root.Commands() {
 		refuseArguments(cmd)
 	}

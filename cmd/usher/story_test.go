@@ -51,25 +51,29 @@ func TestStories(t *testing.T) {
 		Setup:               setUpStory,
 		Condition:           storyCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve":         cmdServe,
-			"stop":          cmdStop,
-			"crash":         cmdCrash,
-			"fault":         cmdFault,
-			"retool":        cmdRetool,
-			"event":         cmdEvent,
-			"get":           cmdGet,
-			"post":          cmdPost,
-			"until":         cmdUntil,
-			"until-settled": cmdUntilSettled,
-			"invited":       cmdInvited,
-			"until-invited": cmdUntilInvited,
-			"sleep":         cmdSleep,
-			"logged":        cmdLogged,
-			"nocanary":      cmdNoCanary,
-			"postgres":      cmdPostgres,
-			"second":        cmdSecond,
-			"flood":         cmdFlood,
-			"until-flooded": cmdUntilFlooded,
+			"serve":           cmdServe,
+			"stop":            cmdStop,
+			"crash":           cmdCrash,
+			"fault":           cmdFault,
+			"retool":          cmdRetool,
+			"event":           cmdEvent,
+			"get":             cmdGet,
+			"post":            cmdPost,
+			"until":           cmdUntil,
+			"until-settled":   cmdUntilSettled,
+			"invited":         cmdInvited,
+			"until-invited":   cmdUntilInvited,
+			"until-uninvited": cmdUntilUninvited,
+			"sleep":           cmdSleep,
+			"crowd":           cmdCrowd,
+			"lines":           cmdLines,
+			"until-crowded":   cmdUntilCrowded,
+			"logged":          cmdLogged,
+			"nocanary":        cmdNoCanary,
+			"postgres":        cmdPostgres,
+			"second":          cmdSecond,
+			"flood":           cmdFlood,
+			"until-flooded":   cmdUntilFlooded,
 		},
 	})
 }
@@ -346,11 +350,58 @@ func cmdUntilInvited(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("Retool was never made to invite %s %s times", args[0], args[1])
 }
 
+// until-uninvited waits until the fake Retool has no invite of somebody any more.
+func cmdUntilUninvited(ts *testscript.TestScript, neg bool, args []string) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if !slices.ContainsFunc(storyOf(ts).retool.Invites(), func(i retooltest.Invite) bool { return i.InvitedEmail == args[0] && !i.Deleted }) {
+			return
+		}
+	}
+	ts.Fatalf("Retool still has the invite of %s", args[0])
+}
+
 // sleep gives a real process real time, where nothing can be asked.
 func cmdSleep(ts *testscript.TestScript, neg bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	time.Sleep(d)
+}
+
+// crowd writes a list of people: crowd FILE HOW-MANY.
+func cmdCrowd(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	list := []byte("email,groups\n")
+	for i := range n {
+		list = fmt.Appendf(list, "person%d@crowd.example,7\n", i)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), list, 0o600))
+}
+
+// until-crowded waits until the ledger has so many invitations, as the command line tells: no Usher need serve.
+func cmdUntilCrowded(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		list := exec.Command(filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], "usher"), "list", "--limit", "1", "--json")
+		list.Env = environment(ts)
+		text, err := list.Output()
+		ts.Check(err)
+		var newest struct {
+			ID int64 `json:"id"`
+		}
+		if json.Unmarshal(text, &newest) == nil && newest.ID >= want {
+			return
+		}
+	}
+	ts.Fatalf("there were never %d invitations", want)
+}
+
+// lines checks how many lines the last command printed.
+func cmdLines(ts *testscript.TestScript, neg bool, args []string) {
+	if got := strings.Count(ts.ReadFile("stdout"), "\n"); (strconv.Itoa(got) == args[0]) == neg {
+		ts.Fatalf("it printed %d lines", got)
+	}
 }
 
 // logged checks how often a text stands in the server's log: logged TIMES TEXT.

@@ -39,8 +39,8 @@ func (t Token) Over(now time.Time) string {
 // TokenPrefix is how tokens begin, so that who finds one knows what it is.
 const TokenPrefix = "usher_"
 
-// newToken is TokenPrefix and 160 bits of chance in small letters.
-func newToken() string {
+// NewToken is TokenPrefix and 160 bits of chance in small letters.
+func NewToken() string {
 	const bytes = 20
 	random := make([]byte, bytes)
 	_, _ = rand.Read(random) // never fails
@@ -55,7 +55,7 @@ func HashToken(token string) string {
 
 // MakeToken makes a token. A name that is taken is ErrConflict, unless its token is not valid any more.
 func (l *Ledger) MakeToken(ctx context.Context, by, name, role string, expires time.Time) (token string, made Token, err error) {
-	token = newToken()
+	token = NewToken()
 	err = l.change(ctx, func(t *tx) error {
 		old, err := scanToken(t.row(`select `+tokenColumns+` from tokens where name = $1`+t.lockRow, name))
 		switch {

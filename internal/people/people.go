@@ -84,7 +84,11 @@ type Unreadable struct {
 func (u *Unreadable) Error() string { return u.Detail + "; " + u.Mend }
 
 // Read reads a list. The error is an *Unreadable: then not one row of it can be told.
-func Read(text []byte) (List, error) {
+func Read(text []byte) (List, error) { return ReadMapped(text, nil) }
+
+// ReadMapped reads a list of which somebody says what columns mean, by their names: "email", "groups", "note",
+// "attributes.NAME", or "" for one to be left out. The others mean what they usually do, where that is not taken.
+func ReadMapped(text []byte, means map[string]string) (List, error) {
 	if len(text) > MaxBytes {
 		return List{}, tooLong(fmt.Sprintf("the list is over %d MiB", MaxBytes>>20))
 	}
@@ -92,7 +96,7 @@ func Read(text []byte) (List, error) {
 	if err != nil {
 		return List{}, err
 	}
-	r := &reading{seen: map[access.Address]int{}}
+	r := &reading{seen: map[access.Address]int{}, means: means}
 	if remark != "" {
 		r.list.Remarks = append(r.list.Remarks, remark)
 	}
@@ -108,9 +112,10 @@ func tooLong(detail string) error {
 
 // A reading is a list on its way.
 type reading struct {
-	list List
-	seen map[access.Address]int // the index in People
-	rows int
+	list  List
+	means map[string]string      // of columns, as somebody says
+	seen  map[access.Address]int // the index in People
+	rows  int
 }
 
 func (r *reading) read(text string) error {
@@ -123,8 +128,10 @@ func (r *reading) read(text string) error {
 		separator = guess(first)
 	}
 	head := fields(first, separator)
-	columns, isHeader := headerOf(head)
+	columns, isHeader := headerOf(head, r.means)
 	switch {
+	case len(r.means) > 0 && !isHeader:
+		return notThere(head, r.means)
 	case isHeader:
 		r.list.Columns = columns
 		return r.table(text, separator, columns, true)

@@ -142,3 +142,43 @@ func TestReadRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestReadMapped(t *testing.T) {
+	tests := []struct {
+		name    string
+		text    string
+		means   map[string]string
+		want    []string
+		wantErr string
+	}{
+		{name: "columns of other names", text: "Kunde,Stufe\nada@example.com,pro\n", means: map[string]string{"Kunde": "email", "Stufe": "attributes.plan"},
+			want: []string{"2 ada@example.com map[plan:pro]"}},
+		{name: "one column", text: "Kunde\nada@example.com\n", means: map[string]string{"Kunde": "email"}, want: []string{"2 ada@example.com"}},
+		{name: "another than the usual one", text: "email;billing\nold@example.com;ada@example.com\n", means: map[string]string{"billing": "email"},
+			want: []string{"2 ada@example.com", "left out: email"}},
+		{name: "what nobody speaks of means what it usually does", text: "Kunde,note,groups\nada@example.com,hello,7\n", means: map[string]string{"Kunde": "email"},
+			want: []string{"2 ada@example.com groups [7] note \"hello\""}},
+		{name: "one to be left out", text: "email,note\nada@example.com,private\n", means: map[string]string{"note": ""}, want: []string{"2 ada@example.com", "left out: note"}},
+		{name: "a name that is there twice", text: "a,a\nada@example.com,bob@example.com\n", means: map[string]string{"a": "email"}, want: []string{"2 ada@example.com", "left out: a"}},
+		{name: "no such column", text: "Kunde,Stufe\nada@example.com,pro\n", means: map[string]string{"Mail": "email"}, wantErr: `no column "Mail"; its first line must name the columns, and has "Kunde", "Stufe"`},
+		{name: "none for the address", text: "Kunde,Stufe\nada@example.com,pro\n", means: map[string]string{"Stufe": "note"}, wantErr: `no column holds the address; say which does: one of "Kunde", "Stufe"`},
+		{name: "no names at all", text: "ada@example.com,pro\n", means: map[string]string{"Mail": "email"}, wantErr: "the columns have no names"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			list, err := people.ReadMapped([]byte(tt.text), tt.means)
+			if tt.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.wantErr) || strings.Contains(err.Error(), "ada") {
+					t.Fatalf("the error is %v, wants %q", err, tt.wantErr)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := shown(list); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package people
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,30 +32,59 @@ var usual = []struct {
 
 var squeeze = strings.NewReplacer(" ", "", "-", "", "_", "")
 
-// headerOf reads the first row as the names of columns; ok is false where it names none for the address.
-func headerOf(row []string) (columns []Column, ok bool) {
+// headerOf reads the first row as the names of columns; ok is false where it names none for the address, or lacks one
+// whose meaning is told.
+func headerOf(row []string, told map[string]string) (columns []Column, ok bool) {
 	if slices.ContainsFunc(row, func(cell string) bool { return strings.Contains(cell, "@") }) {
 		return nil, false
 	}
 	columns = make([]Column, len(row))
+	taken, isTold := map[string]bool{}, map[string]bool{}
 	for i, cell := range row {
 		columns[i].Name = strings.TrimSpace(cell)
-		if name, isAttribute := attribute(columns[i].Name); isAttribute {
+		if means, is := told[columns[i].Name]; is && !isTold[columns[i].Name] {
+			columns[i].Means, taken[means], isTold[columns[i].Name] = means, true, true
+		}
+	}
+	for i, c := range columns {
+		if name, isAttribute := attribute(c.Name); isAttribute && !isTold[c.Name] && !taken[meansAttributes+name] {
 			columns[i].Means = meansAttributes + name
 		}
 	}
+	ok = taken[meansEmail]
 	for _, kind := range usual {
-		named := nameFirst(columns, kind.means, kind.names)
+		named := !taken[kind.means] && nameFirst(columns, isTold, kind.means, kind.names)
 		ok = ok || named && kind.means == meansEmail
 	}
-	return columns, ok
+	return columns, ok && len(isTold) == len(told)
 }
 
-// nameFirst gives a meaning to the column that has the first of these names. Two columns never mean the same.
-func nameFirst(columns []Column, means string, names []string) bool {
+// notThere says which column of those whose meaning is told a list does not have.
+func notThere(row []string, told map[string]string) error {
+	if slices.ContainsFunc(row, func(cell string) bool { return strings.Contains(cell, "@") }) {
+		return &Unreadable{Detail: "the columns have no names", Mend: "write them into the first line"}
+	}
+	var has []string
+	for _, cell := range row {
+		has = append(has, strconv.Quote(strings.TrimSpace(cell)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(told)) {
+		if !slices.Contains(has, strconv.Quote(name)) {
+			return &Unreadable{Detail: fmt.Sprintf("the list has no column %q", name), Mend: "its first line must name the columns, and has " + strings.Join(has[:min(len(has), maxNamed)], ", ")}
+		}
+	}
+	return &Unreadable{Detail: "no column holds the address", Mend: "say which does: one of " + strings.Join(has[:min(len(has), maxNamed)], ", ")}
+}
+
+// maxNamed is how many columns an error names.
+const maxNamed = 20
+
+// nameFirst gives a meaning to the column that has the first of these names, unless its meaning is told. Two columns never
+// mean the same.
+func nameFirst(columns []Column, told map[string]bool, means string, names []string) bool {
 	for _, name := range names {
 		for i, c := range columns {
-			if c.Means == "" && squeeze.Replace(strings.ToLower(c.Name)) == name {
+			if c.Means == "" && !told[c.Name] && squeeze.Replace(strings.ToLower(c.Name)) == name {
 				columns[i].Means = means
 				return true
 			}
