@@ -237,15 +237,7 @@ func (s *Server) summary(c echo.Context) error {
 		Sending       sending                `json:"sending"`
 		Warnings      []string               `json:"warnings"`
 	}{found.Invitations, found.Undecided, found.SetAside, found.LookingUp, when(found.OldestWaiting),
-		due{when(found.Due.Delivery), when(found.Job), when(found.Due.Invitation)}, sending{State: "going on"}, append([]string{}, s.Warnings...)}
-	if p := found.Pace; p.StoppedReason != "" {
-		wire.Sending = sending{State: "stopped", Reason: p.StoppedReason, Since: when(p.StoppedAt), NextTryAt: when(p.NotBefore)}
-	} else if p.NotBefore.After(s.Now()) {
-		wire.Sending = sending{State: "waiting", Reason: "Retool asked us to slow down", NextTryAt: when(p.NotBefore)}
-	}
-	if idle := found.Idle(s.Now()); idle > ledger.IdleAfter && wire.Sending.State == "going on" {
-		wire.Sending = sending{State: "idle", Reason: "an invitation is due and nobody sends it", Since: when(s.Now().Add(-idle))}
-	}
+		due{when(found.Due.Delivery), when(found.Job), when(found.Due.Invitation)}, sendingNow(found.Due, s.Now()), append([]string{}, s.Warnings...)}
 	return c.JSON(http.StatusOK, wire)
 }
 
@@ -254,6 +246,18 @@ type due struct {
 	Delivery   *time.Time `json:"delivery"`
 	Job        *time.Time `json:"job"`
 	Invitation *time.Time `json:"invitation"`
+}
+
+func sendingNow(d ledger.Due, now time.Time) sending {
+	if p := d.Pace; p.StoppedReason != "" {
+		return sending{State: "stopped", Reason: p.StoppedReason, Since: when(p.StoppedAt), NextTryAt: when(p.NotBefore)}
+	} else if p.NotBefore.After(now) {
+		return sending{State: "waiting", Reason: "Retool asked us to slow down", NextTryAt: when(p.NotBefore)}
+	}
+	if idle := d.Idle(now); idle > ledger.IdleAfter {
+		return sending{State: "idle", Reason: "an invitation is due and nobody sends it", Since: when(now.Add(-idle))}
+	}
+	return sending{State: "going on"}
 }
 
 // sending is whether invitations go out, and if not, why and until when.

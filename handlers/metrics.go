@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,10 +20,21 @@ type metrics struct {
 	deliveries *prometheus.CounterVec
 	rejections *prometheus.CounterVec
 	duration   prometheus.Histogram
+
+	mu     sync.Mutex
+	failed map[string]signatureFailures // by source
+}
+
+// signatureFailures are those of one source since this Usher started, for people.
+type signatureFailures struct {
+	Count int64
+	Last  time.Time
+	Rule  string // of the last
 }
 
 func newMetrics(o Options) *metrics {
 	m := &metrics{
+		failed:   map[string]signatureFailures{},
 		registry: prometheus.NewRegistry(),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "usher_deliveries_total",
 			Help: "Webhook requests by source and result: accepted, rejected, refused, not stored."}, []string{"source", "result"}),
@@ -57,9 +69,19 @@ func (m *metrics) accepted(source string, took time.Duration) {
 	m.duration.Observe(took.Seconds())
 }
 
-func (m *metrics) rejected(source, rule string) {
+func (m *metrics) rejected(source, rule string, at time.Time) {
 	m.received(source, "rejected")
 	m.rejections.WithLabelValues(source, rule).Inc()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed[source] = signatureFailures{Count: m.failed[source].Count + 1, Last: at, Rule: rule}
+}
+
+// failures are how often signatures of a source failed since the start.
+func (m *metrics) failures(source string) signatureFailures {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.failed[source]
 }
 
 // A ledgerCollector reads the ledger when Prometheus asks.

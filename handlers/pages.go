@@ -197,6 +197,18 @@ func takeMessages(c echo.Context) (said []message) {
 	return append(said, now...)
 }
 
+// baseURL is Usher's own address as the world sees it, for people to copy.
+func (s *Server) baseURL(c echo.Context) string {
+	if s.PublicURL != "" {
+		return s.PublicURL
+	}
+	r, scheme := c.Request(), "http"
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host
+}
+
 // isPage reports whether an answer goes to somebody who looks at the pages.
 func isPage(c echo.Context) bool {
 	path := c.Request().URL.Path

@@ -43,6 +43,8 @@ type Options struct {
 	Rehearse   Rehearse     // tries rules on history; nil: nobody can
 	// RehearseFor bounds one test of rules, 25 seconds by default.
 	RehearseFor time.Duration
+	// PublicURL is Usher's own address as the world sees it; empty: as whoever looks at a page sees it.
+	PublicURL string
 	// SignInLinkFor is how long a link of SignInLink can be used, 10 minutes by default.
 	SignInLinkFor time.Duration
 }

@@ -168,7 +168,7 @@ func (s *Server) reject(c echo.Context, source *webhook.Source, err error) error
 	if errors.As(err, &rejection) {
 		rule = rejection.Rule
 	}
-	s.metrics.rejected(source.Name(), rule)
+	s.metrics.rejected(source.Name(), rule, s.Now())
 	s.logRefusal(c, source.Name(), err)
 	return errSignature
 }

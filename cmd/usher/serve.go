@@ -134,6 +134,7 @@ func (p *parts) handlerOptions(book *ledger.Ledger) handlers.Options {
 	return handlers.Options{
 		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
 		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Rehearse: p.rehearse(book),
+		PublicURL: p.config.PublicURL,
 	}
 }
 
