@@ -40,22 +40,30 @@ func (l *Ledger) Retry(ctx context.Context, by string, id int64) (Invitation, er
 	})
 }
 
-// queueByHand queues an invitation again. What Retool may still have of it is taken away before it is sent.
 func (t *tx) queueByHand(inv *Invitation) error {
-	reason := "put back to work by hand"
 	if inv.State == Sent || inv.State == Expired {
-		inv.Resend, reason = true, "to be sent again, by hand"
-		if _, err := t.exec(`update invitations set resend = 1 where id = $1`, inv.ID); err != nil {
-			return err
-		}
+		return t.queue(inv, "to be sent again, by hand")
 	}
-	return t.queue(inv, reason)
+	return t.queue(inv, "put back to work by hand")
+}
+
+// busy says that a call to Retool is under way.
+func busy(inv Invitation, now time.Time, callLimit time.Duration) error {
+	switch {
+	case !inv.sendingNow(now, callLimit):
+		return nil
+	case inv.State == Queued:
+		return fmt.Errorf("%w: it is being sent right now; look again in a minute", ErrConflict)
+	default:
+		return fmt.Errorf("%w: Retool is being asked about it right now; try again in a minute", ErrConflict)
+	}
 }
 
 func retryable(inv Invitation, now time.Time, callLimit time.Duration) error {
+	if err := busy(inv, now, callLimit); err != nil {
+		return err
+	}
 	switch {
-	case inv.sendingNow(now, callLimit):
-		return fmt.Errorf("%w: it is being sent right now; look again in a minute", ErrConflict)
 	case inv.State == Held:
 		return fmt.Errorf("%w: it is held; approve it instead", ErrConflict)
 	case inv.State == Accepted:
@@ -86,31 +94,31 @@ func (l *Ledger) Revoke(ctx context.Context, by string, id int64) (Invitation, e
 		if inv.State == Revoked {
 			return fmt.Errorf("%w: it is revoked already", ErrConflict)
 		}
-		return t.revoke(inv, "taken back by hand", 0)
+		return t.revoke(inv, 0)
 	})
 }
 
 func revocable(inv Invitation, now time.Time, callLimit time.Duration) error {
-	switch {
-	case inv.sendingNow(now, callLimit):
-		return fmt.Errorf("%w: it is being sent right now; look again in a minute", ErrConflict)
-	case inv.State == Accepted:
-		return fmt.Errorf("%w: the person came in, and Retool's API cannot take that back; disable them in Retool's settings", ErrConflict)
-	default:
-		return nil
+	if err := busy(inv, now, callLimit); err != nil {
+		return err
 	}
+	if inv.State == Accepted {
+		return fmt.Errorf("%w: the person came in, and Retool's API cannot take that back; disable them in Retool's settings", ErrConflict)
+	}
+	return nil
 }
 
-// revoke ends an invitation; a job that still waits to send it does nothing, since the run is another.
-func (t *tx) revoke(inv *Invitation, reason string, correctedTo int64) error {
-	atRetool := inv.State == Sent || inv.State == Expired || inv.RetoolID != 0 || inv.Unsure
+// revoke ends an invitation; a job that still waits to send it does nothing, since the run is another. Where Retool may
+// have an invite of it, that is left to be taken away: by the RevokeJob, or by the next InviteJob, should somebody ask for
+// the address again before.
+func (t *tx) revoke(inv *Invitation, correctedTo int64) error {
+	atRetool := inv.mayBeAtRetool()
+	inv.Resend, inv.Unsure, inv.CorrectedTo = atRetool, atRetool, correctedTo
+	reason := inv.WhyRevoked()
 	if atRetool {
 		reason += "; Retool is being told"
 	}
-	inv.State, inv.Reason, inv.CorrectedTo, inv.NextTryAt = Revoked, reason, correctedTo, time.Time{}
-	inv.Run++
-	_, err := t.exec(`update invitations set state = $2, reason = $3, run = $4, corrected_to = $5, next_try_at = null, resend = 0, updated_at = $6 where id = $1`,
-		inv.ID, string(inv.State), reason, inv.Run, orNoID(correctedTo), millis(t.now))
+	err := t.begin(inv, Revoked, reason, correctedTo)
 	if err == nil && atRetool {
 		t.enqueue(RevokeJob{Invitation: inv.ID, Run: inv.Run})
 	}
@@ -122,6 +130,9 @@ func (t *tx) revoke(inv *Invitation, reason string, correctedTo int64) error {
 // again. Later events of the old address go to the new one.
 func (l *Ledger) Correct(ctx context.Context, by string, id int64, v Verdict) (old, corrected Invitation, err error) {
 	err = l.change(ctx, func(t *tx) error {
+		if err := t.changesMany(); err != nil { // two invitations, in any order
+			return err
+		}
 		if old, err = t.invitation(id); err != nil {
 			return err
 		}
@@ -129,27 +140,42 @@ func (l *Ledger) Correct(ctx context.Context, by string, id int64, v Verdict) (o
 		if err := correctable(old, v.Decision.Address, t.now, l.callLimit); err != nil {
 			return err
 		}
-		v.Decision.Groups = union(v.Decision.Groups, old.Groups)
-		wanted := orEmptyMap(maps.Clone(old.Attributes))
-		maps.Copy(wanted, v.Decision.Attributes)
-		v.Decision.Attributes = wanted
-		if v.Decision.Outcome == access.Hold && old.State != Held {
-			v.Decision.Outcome = access.Invite
+		if v.Decision.Outcome == access.Skip {
+			return fmt.Errorf("%w: that address is not invited: %s", ErrConflict, v.Decision.Sentence)
 		}
-		v.By = by
-		newID, err := t.record(newPass(0), v)
+		beforeThere, err := t.stateOf(v.Decision.Address)
 		if err != nil {
 			return err
 		}
-		if err := t.revoke(&old, fmt.Sprintf("the address was corrected: see invitation %d", newID), newID); err != nil {
+		newID, err := t.record(newPass(0), old.corrected(v, by))
+		if err != nil {
 			return err
 		}
 		if corrected, err = t.invitation(newID); err != nil {
 			return err
 		}
-		return t.auditBoth(Entry{Actor: by, What: DidCorrect, Before: string(before), After: string(old.State)}, old, corrected)
+		if corrected.Email != v.Decision.Address { // its event is another's, sent again
+			return fmt.Errorf("%w: this correction was recorded before", ErrConflict)
+		}
+		if err := t.revoke(&old, newID); err != nil {
+			return err
+		}
+		return t.auditBoth(by, old, corrected, string(before), beforeThere)
 	})
 	return old, corrected, err
+}
+
+// corrected is the verdict of the address that takes an invitation's place.
+func (i Invitation) corrected(v Verdict, by string) Verdict {
+	v.By = by
+	v.Decision.Groups = union(v.Decision.Groups, i.Groups)
+	wanted := orEmptyMap(maps.Clone(i.Attributes))
+	maps.Copy(wanted, v.Decision.Attributes)
+	v.Decision.Attributes = wanted
+	if v.Decision.Outcome == access.Hold && i.State != Held {
+		v.Decision.Outcome = access.Invite
+	}
+	return v
 }
 
 // Correctable says why an invitation cannot be given this address instead, if so.
@@ -169,13 +195,14 @@ func correctable(old Invitation, address access.Address, now time.Time, callLimi
 }
 
 // auditBoth puts a correction into the trail of both invitations.
-func (t *tx) auditBoth(e Entry, old, corrected Invitation) error {
-	e.InvitationID, e.Subject = old.ID, fmt.Sprintf("to invitation %d", corrected.ID)
-	if err := t.audit(e); err != nil {
+func (t *tx) auditBoth(by string, old, corrected Invitation, beforeOld, beforeCorrected string) error {
+	err := t.audit(Entry{Actor: by, What: DidCorrect, InvitationID: old.ID, Subject: fmt.Sprintf("to invitation %d", corrected.ID),
+		Before: beforeOld, After: string(old.State)})
+	if err != nil {
 		return err
 	}
-	e.InvitationID, e.Subject, e.Before, e.After = corrected.ID, fmt.Sprintf("from invitation %d", old.ID), "", string(corrected.State)
-	return t.audit(e)
+	return t.audit(Entry{Actor: by, What: DidCorrect, InvitationID: corrected.ID, Subject: fmt.Sprintf("from invitation %d", old.ID),
+		Before: beforeCorrected, After: string(corrected.State)})
 }
 
 // RetryAll puts every invitation of a state back to work, oldest first, and returns how many.

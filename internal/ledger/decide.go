@@ -327,11 +327,11 @@ func (t *tx) resend(p *pass, known *found) (invitation int64, err error) {
 	if err != nil || invitation == 0 {
 		return 0, err
 	}
-	inv, err := t.invitation(invitation)
+	inv, err := t.follow(invitation, Verdict{})
 	if err != nil || inv.State != Failed {
-		return invitation, err
+		return inv.ID, err
 	}
-	return invitation, t.queue(&inv, "its event was sent again")
+	return inv.ID, t.queue(&inv, "its event was sent again")
 }
 
 // decideAgain adds today's decision to an event; the earlier ones stay as its history. Where the event waits

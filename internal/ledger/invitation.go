@@ -42,9 +42,9 @@ type Invitation struct {
 	Source         string // of the first event that asked for it
 	Tries          int    // attempts counted in this run; a 429 is not counted
 	Run            int
-	Unsure         bool // a call may have been carried out without our knowing
-	Resend         bool // what Retool has of it is taken away before it is sent
-	RetoolID       int64
+	Unsure         bool      // what Retool has of it is not known, such as after a call without an answer: look first
+	Resend         bool      // what Retool has of it is still to be taken away, first of all
+	RetoolID       int64     // the invite that Retool has, as far as we know
 	CorrectedTo    int64     // the invitation that took its place, where its address was wrong
 	NextTryAt      time.Time // these are zero when there is none
 	SendingSince   time.Time
@@ -53,6 +53,19 @@ type Invitation struct {
 	AcceptedAt     time.Time
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+}
+
+// mayBeAtRetool says whether Retool may have an invite that nobody has taken away.
+func (i Invitation) mayBeAtRetool() bool {
+	return i.State == Sent || i.State == Expired || i.RetoolID != 0 || i.Unsure || i.Resend || !i.SendingSince.IsZero()
+}
+
+// WhyRevoked is in words why it was taken back.
+func (i Invitation) WhyRevoked() string {
+	if i.CorrectedTo != 0 {
+		return fmt.Sprintf("the address was corrected: see invitation %d", i.CorrectedTo)
+	}
+	return "taken back by hand"
 }
 
 // LateGroups are the groups wanted by events that came after the invitation was sent. Retool takes groups
@@ -121,7 +134,7 @@ func (t *tx) addTo(v Verdict) (int64, error) {
 		return 0, err
 	}
 	id = inv.ID
-	if v.Decision.Outcome == access.Hold && inv.State != Held {
+	if v.Decision.Outcome == access.Hold && inv.State != Held && !v.holdsAnew(inv) {
 		return id, nil // what nobody approved is not granted; the decision keeps it in sight
 	}
 	inv.Groups = union(inv.Groups, v.Decision.Groups)
@@ -136,10 +149,20 @@ func (t *tx) addTo(v Verdict) (int64, error) {
 	if inv.State == Sent && inv.RetoolID != 0 && len(inv.LateAttributes()) > 0 {
 		t.enqueue(AttributesJob{Invitation: id})
 	}
-	if v.Decision.Outcome == access.Invite && requeuedBy(v, inv.State) {
+	switch {
+	case v.holdsAnew(inv):
+		return id, t.begin(&inv, Held, v.Decision.Sentence, 0)
+	case v.Decision.Outcome == access.Invite && requeuedBy(v, inv.State):
 		return id, t.queue(&inv, "")
+	default:
+		return id, nil
 	}
-	return id, nil
+}
+
+// holdsAnew says whether a person asked for an address whose invitation leads nowhere any more, and a rule has it held:
+// then it waits for approval, as a new one would.
+func (v Verdict) holdsAnew(inv Invitation) bool {
+	return v.Decision.Outcome == access.Hold && v.By != "" && (inv.State == Failed || inv.State == Expired || inv.State == Revoked)
 }
 
 // maxCorrections is how many corrections of one person are followed: a ring of them must end.
@@ -172,13 +195,24 @@ func requeuedBy(v Verdict, s State) bool {
 
 // queue starts a new run of attempts, at once.
 func (t *tx) queue(inv *Invitation, reason string) error {
-	inv.State, inv.Reason, inv.Tries, inv.NextTryAt, inv.CorrectedTo = Queued, reason, 0, time.Time{}, 0
-	inv.Run++
-	_, err := t.exec(`update invitations set state = $2, reason = $3, tries = 0, run = $4, next_try_at = null, corrected_to = null, updated_at = $5 where id = $1`,
-		inv.ID, string(inv.State), reason, inv.Run, millis(t.now))
+	err := t.begin(inv, Queued, reason, 0)
 	if err == nil {
 		t.enqueue(InviteJob{Invitation: inv.ID, Run: inv.Run})
 	}
+	return err
+}
+
+// begin moves an invitation to a state by hand or by an event, in a new run: the jobs of the one before are void. Retool
+// takes no second invite beside the first: what it has of the earlier runs is to be taken away before.
+func (t *tx) begin(inv *Invitation, state State, reason string, correctedTo int64) error {
+	if inv.State == Sent || inv.State == Expired {
+		inv.Resend, inv.Unsure = true, true
+	}
+	inv.State, inv.Reason, inv.Tries, inv.NextTryAt, inv.CorrectedTo = state, reason, 0, time.Time{}, correctedTo
+	inv.Run++
+	_, err := t.exec(`update invitations set state = $2, reason = $3, tries = 0, run = $4, next_try_at = null, corrected_to = $5, resend = $6, unsure = $7,
+		updated_at = $8 where id = $1`,
+		inv.ID, string(inv.State), reason, inv.Run, orNoID(correctedTo), flag(inv.Resend), flag(inv.Unsure), millis(t.now))
 	return err
 }
 

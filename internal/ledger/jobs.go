@@ -66,6 +66,25 @@ func (RevokeJob) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{Queue: QueueRetool, MaxAttempts: maxJobTries}
 }
 
+// A Look is a question to Retool about an invitation that was sent: whether the person came in. It is no job of its own.
+type Look struct {
+	Invitation int64
+	Run        int
+}
+
+// A Caller is whoever calls Retool for one invitation, while that is in one state and run.
+type Caller interface{ calls() call }
+
+type call struct {
+	invitation int64
+	run        int
+	in         State
+}
+
+func (j InviteJob) calls() call { return call{j.Invitation, j.Run, Queued} }
+func (j RevokeJob) calls() call { return call{j.Invitation, j.Run, Revoked} }
+func (l Look) calls() call      { return call{l.Invitation, l.Run, Sent} }
+
 // LookUpBatch is how many events one LookUpJob asks for at most: as many as HubSpot answers in one call.
 const LookUpBatch = 100
 

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -12,12 +13,20 @@ type Settlement struct {
 	Reason    string
 	NextTryAt time.Time // zero: none
 	CountTry  bool      // a 429 and a stop count nothing
-	Unsure    bool      // the call may have been carried out
+	Unsure    bool      // what Retool has of it is not known: the call may have been carried out
 	// After sending: what Retool now knows.
 	RetoolID       int64
 	ExpiresAt      time.Time
 	ToldGroups     []int64
 	ToldAttributes map[string]string
+	// Still means that it was sent before and is still: of what Retool knows, nothing is new but ExpiresAt, if set.
+	Still bool
+	// Known means that RetoolID is the invite that Retool has of one that is not sent now; 0: none that can be taken away.
+	Known bool
+	// Taken means that nothing of it is left at Retool that has to be taken away.
+	Taken bool
+	// AcceptedAt is when the person came in, of one that is accepted; zero: now.
+	AcceptedAt time.Time
 	// What the attempt says about all sending.
 	Pace PaceChange
 }
@@ -87,7 +96,15 @@ func (t *tx) settle(all []*settling) error {
 	if err := t.newStates(all); err != nil {
 		return err
 	}
-	return t.whatWasSent(all, invitations)
+	if err := t.whatWasSent(all, invitations); err != nil {
+		return err
+	}
+	for _, one := range all {
+		if err := t.besides(one, invitations[one.inv.ID]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *tx) attempts(all []*settling) error {
@@ -133,14 +150,45 @@ func (t *tx) whatWasSent(all []*settling, invitations map[int64]*Invitation) err
 	var values []any
 	for _, one := range all {
 		s, inv := one.settlement, invitations[one.inv.ID]
-		if s.State != Sent || inv == nil {
+		if !s.tells() || inv == nil {
 			continue
 		}
-		values = append(values, inv.ID, orNoID(s.RetoolID), orNull(s.ExpiresAt), asJSON(orEmpty(s.ToldGroups)), asJSON(orEmptyMap(s.ToldAttributes)), millis(t.now))
-		if inv.SentAttributes = s.ToldAttributes; s.RetoolID != 0 && len(inv.LateAttributes()) > 0 {
+		owed := inv.Resend && inv.Run != one.inv.Run // a later run may want this very invite taken away
+		values = append(values, inv.ID, orNoID(s.RetoolID), orNull(s.ExpiresAt), asJSON(orEmpty(s.ToldGroups)), asJSON(orEmptyMap(s.ToldAttributes)), millis(t.now), flag(owed))
+		if inv.SentAttributes = s.ToldAttributes; s.State == Sent && s.RetoolID != 0 && len(inv.LateAttributes()) > 0 {
 			t.enqueue(AttributesJob{Invitation: inv.ID})
 		}
 	}
 	return t.updateMany(`update invitations set retool_id = v.column2, expires_at = v.column3, sent_groups = v.column4, sent_attributes = v.column5,
-		sent_at = v.column6`, ` where invitations.id = v.column1`, []string{"bigint", "bigint", "bigint", "text", "text", "bigint"}, values)
+		sent_at = v.column6, resend = v.column7`, ` where invitations.id = v.column1`, []string{"bigint", "bigint", "bigint", "text", "text", "bigint", "bigint"}, values)
+}
+
+// tells says whether an attempt found or left an invite at Retool that the ledger did not know.
+func (s Settlement) tells() bool {
+	return s.State == Sent && !s.Still || s.State == Accepted && s.ToldAttributes != nil
+}
+
+// besides records what few attempts bring. One of an older run changes nothing, but its call is over.
+func (t *tx) besides(one *settling, inv *Invitation) (err error) {
+	s, id := one.settlement, one.inv.ID
+	switch {
+	case inv == nil:
+		return nil
+	case inv.Run != one.inv.Run:
+		_, err = t.exec(`update invitations set sending_since = null where id = $1 and sending_since = $2`, id, orNull(one.inv.SendingSince))
+		return err
+	case s.State == Accepted:
+		_, err = t.exec(`update invitations set accepted_at = $2, resend = 0 where id = $1`, id, millis(cmp.Or(s.AcceptedAt, t.now)))
+		return err
+	}
+	if s.Still && !s.ExpiresAt.IsZero() {
+		if _, err := t.exec(`update invitations set expires_at = $2 where id = $1`, id, millis(s.ExpiresAt)); err != nil {
+			return err
+		}
+	}
+	if s.Known || s.Taken {
+		_, err = t.exec(`update invitations set retool_id = case when $2 = 1 then $3 else retool_id end, resend = case when $4 = 1 then 0 else resend end where id = $1`,
+			id, flag(s.Known), orNoID(s.RetoolID), flag(s.Taken))
+	}
+	return err
 }

@@ -9,9 +9,9 @@ import (
 
 // A Slot is the answer to a worker that wants to call Retool.
 type Slot struct {
-	// Granted means: call now; the invitation is marked as being sent.
+	// Granted means: call now; the invitation is marked, so that nobody else calls for it meanwhile.
 	Granted bool
-	// Void means: there is nothing to do; the invitation left the state or run of this job.
+	// Void means: there is nothing to do; the invitation left the state or run of this caller.
 	Void bool
 	// Wait is how long to wait before asking again, when not granted.
 	Wait time.Duration
@@ -19,23 +19,23 @@ type Slot struct {
 	Stopped string
 	// WorkedAt is when Retool last took a call, of whichever invitation.
 	WorkedAt time.Time
-	// Invitation is as it stood when the slot was granted.
+	// Invitation is as it stood when the slot was granted, with the mark of this call.
 	Invitation Invitation
 }
 
-// A slotAsked is one job that asks for a slot.
+// A slotAsked is one caller that asks for a slot.
 type slotAsked struct {
-	job      InviteJob
+	call
 	interval time.Duration
 	slot     Slot
 	err      error // of this one alone
 }
 
-// TakeSlot asks the shared pace for the right to make one call to Retool for an invitation's job. The call
-// is marked in the same commit, so that a crash in the middle of it is seen afterwards. Calls that run at the same
-// time share one commit.
-func (l *Ledger) TakeSlot(ctx context.Context, job InviteJob, interval time.Duration) (Slot, error) {
-	asked := &slotAsked{job: job, interval: interval}
+// TakeSlot asks the shared pace for the right to make one call to Retool for an invitation. The call is marked in the
+// same commit, so that a crash in the middle of it is seen afterwards, and no two calls for one invitation overlap.
+// Those who ask at the same time share one commit.
+func (l *Ledger) TakeSlot(ctx context.Context, caller Caller, interval time.Duration) (Slot, error) {
+	asked := &slotAsked{call: caller.calls(), interval: interval}
 	if err := l.slots.do(ctx, asked); err != nil {
 		return Slot{}, err
 	}
@@ -54,7 +54,7 @@ func (l *Ledger) takeSlots(all []*slotAsked) error {
 func (t *tx) takeSlots(all []*slotAsked, callLimit time.Duration) error {
 	ids := make([]int64, len(all))
 	for i, asked := range all {
-		ids[i] = asked.job.Invitation
+		ids[i] = asked.invitation
 	}
 	invitations, err := t.invitations(ids)
 	if err != nil {
@@ -62,12 +62,12 @@ func (t *tx) takeSlots(all []*slotAsked, callLimit time.Duration) error {
 	}
 	var ready []*slotAsked
 	for _, asked := range all {
-		inv := invitations[asked.job.Invitation]
+		inv := invitations[asked.invitation]
 		if asked.err = nil; inv == nil {
-			asked.err = fmt.Errorf("invitation %d: %w", asked.job.Invitation, ErrNotFound)
+			asked.err = fmt.Errorf("invitation %d: %w", asked.invitation, ErrNotFound)
 			continue
 		}
-		if asked.slot = readiness(inv, asked.job, t.now, callLimit); !asked.slot.Void && asked.slot.Wait == 0 {
+		if asked.slot = asked.readiness(inv, t.now, callLimit); !asked.slot.Void && asked.slot.Wait == 0 {
 			ready = append(ready, asked)
 		}
 	}
@@ -77,10 +77,10 @@ func (t *tx) takeSlots(all []*slotAsked, callLimit time.Duration) error {
 	return t.grant(ready, invitations, callLimit)
 }
 
-// readiness says whether a job has nothing to do, or must wait for a call that may still be under way.
-func readiness(inv *Invitation, job InviteJob, now time.Time, callLimit time.Duration) Slot {
+// readiness says whether there is nothing to call for, or a call that may still be under way must be waited for.
+func (c call) readiness(inv *Invitation, now time.Time, callLimit time.Duration) Slot {
 	switch {
-	case inv.State != Queued || inv.Run != job.Run:
+	case inv.State != c.in || inv.Run != c.run || c.in == Revoked && !inv.Resend:
 		return Slot{Void: true}
 	case inv.sendingNow(now, callLimit):
 		return Slot{Wait: callLimit - now.Sub(inv.SendingSince)}
@@ -98,9 +98,9 @@ func (t *tx) grant(ready []*slotAsked, invitations map[int64]*Invitation, callLi
 	before := p
 	var marks []any
 	for _, asked := range ready {
-		inv := invitations[asked.job.Invitation]
-		if inv.sendingNow(t.now, callLimit) { // another job of this very batch
-			asked.slot = readiness(inv, asked.job, t.now, callLimit)
+		inv := invitations[asked.invitation]
+		if inv.sendingNow(t.now, callLimit) { // another caller of this very batch
+			asked.slot = asked.readiness(inv, t.now, callLimit)
 			continue
 		}
 		if asked.slot = p.take(t.now, asked.interval); !asked.slot.Granted {
@@ -109,8 +109,8 @@ func (t *tx) grant(ready []*slotAsked, invitations map[int64]*Invitation, callLi
 		if !inv.SendingSince.IsZero() {
 			inv.Unsure = true // the process that made that call is gone
 		}
-		asked.slot.Invitation = *inv
 		inv.SendingSince = t.now
+		asked.slot.Invitation = *inv
 		marks = append(marks, inv.ID, millis(t.now), flag(inv.Unsure))
 	}
 	if p != before {

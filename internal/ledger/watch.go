@@ -128,15 +128,17 @@ func (b bitset) all() iter.Seq[int64] {
 	}
 }
 
-// GiveUp fails an invitation whose job cannot be worked, by a fault of ours, and records the fault as an attempt.
-func (l *Ledger) GiveUp(ctx context.Context, job InviteJob, fault error) error {
+// GiveUp ends an invitation whose job cannot be worked, by a fault of ours, in a state, for a reason, and records the
+// fault as an attempt.
+func (l *Ledger) GiveUp(ctx context.Context, job Caller, state State, reason string, fault error) error {
+	of := job.calls()
 	return l.change(ctx, func(t *tx) error {
 		n, err := t.exec(`update invitations set state = $3, reason = $4, next_try_at = null, sending_since = null, updated_at = $5
-			where id = $1 and run = $2 and state = 'queued'`, job.Invitation, job.Run, string(Failed), fault.Error(), millis(t.now))
+			where id = $1 and run = $2 and state = $6`, of.invitation, of.run, string(state), reason, millis(t.now), string(of.in))
 		if err != nil || n == 0 {
 			return err
 		}
-		return t.attempt(Attempt{InvitationID: job.Invitation, Kind: "fault", StartedAt: t.now, Outcome: "never", Message: fault.Error()})
+		return t.attempt(Attempt{InvitationID: of.invitation, Kind: "fault", StartedAt: t.now, Outcome: "never", Message: fault.Error()})
 	})
 }
 

@@ -38,7 +38,7 @@ type inviteWorker struct {
 
 func (w *inviteWorker) Work(ctx context.Context, job *river.Job[ledger.InviteJob]) error {
 	return w.ob.guard(job.JobRow, func() error { return w.ob.invite(ctx, job.Args) }, func(fault error) error {
-		return w.ob.Ledger.GiveUp(ctx, job.Args, fault)
+		return w.ob.Ledger.GiveUp(ctx, job.Args, ledger.Failed, fault.Error(), fault)
 	})
 }
 
