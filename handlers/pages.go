@@ -59,6 +59,8 @@ func (s *Server) pageRoutes() {
 	pages.GET("", s.showOverview)
 	pages.GET("/", func(c echo.Context) error { return c.Redirect(http.StatusSeeOther, home) })
 	pages.POST("/sign-out", s.signOut)
+	pages.GET("/rules", s.showRules)
+	pages.POST("/rules", s.tryRules)
 	pages.GET("/tokens", s.showTokens, needs(roleAdmin))
 	pages.RouteNotFound("/*", echo.NotFoundHandler)
 }
@@ -66,6 +68,7 @@ func (s *Server) pageRoutes() {
 // nav is the navigation, in its order. Who may do less than least does not see an entry.
 var nav = []navEntry{
 	{Path: home, Title: "Overview", least: roleRead},
+	{Path: home + "/rules", Title: "Rules", least: roleRead},
 	{Path: home + "/tokens", Title: "Tokens", least: roleAdmin},
 }
 

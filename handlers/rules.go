@@ -247,6 +247,9 @@ func readChanged(c echo.Context) ([]byte, error) {
 
 // rehearse tries rules within a time, one test at a time: each reads much, and webhooks come first.
 func (s *Server) rehearse(ctx context.Context, since time.Time, changed []byte, limit int) (RulesTest, error) {
+	if len(changed) > maxConfig {
+		return RulesTest{}, fmt.Errorf("%w of %d bytes", errTooLarge, maxConfig)
+	}
 	if s.Rehearse == nil {
 		return RulesTest{}, &problem{Title: http.StatusText(http.StatusNotImplemented), Status: http.StatusNotImplemented, Detail: "this Usher cannot try rules on history"}
 	}

@@ -1,11 +1,15 @@
 package handlers_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"mime/multipart"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -156,5 +160,93 @@ func TestParseSince(t *testing.T) {
 				t.Errorf("got %s (%v), wants %s", got, err, tt.want)
 			}
 		})
+	}
+}
+
+func TestRulesAreTriedOnThePage(t *testing.T) {
+	var w *world
+	var broken error
+	w = newWorld(t, func(o *handlers.Options) {
+		o.Rehearse = func(ctx context.Context, since time.Time, changed []byte, report func(ledger.Difference) error) (ledger.Rehearsal, []string, error) {
+			if broken != nil {
+				return ledger.Rehearsal{}, nil, broken
+			}
+			return rehearse(w)(ctx, since, changed, report)
+		}
+	})
+	b := newBrowser(t, w).signIn(t, "")
+	see := func(t *testing.T, form url.Values, status int, want []string, absent ...string) {
+		t.Helper()
+		answer, body := b.get(t, "/admin/rules")
+		if form != nil {
+			answer, body = b.post(t, "/admin/rules", form)
+		}
+		if answer.StatusCode != status {
+			t.Fatalf("%d %s", answer.StatusCode, body)
+		}
+		for _, text := range want {
+			if !strings.Contains(body, text) {
+				t.Errorf("the page has no %s:\n%s", text, body)
+			}
+		}
+		for _, text := range absent {
+			if strings.Contains(body, text) {
+				t.Errorf("the page has %s:\n%s", text, body)
+			}
+		}
+	}
+	see(t, nil, 200, []string{"Try rules on what came", `aria-current="page">Rules`, "A change to begin with", `value="30d"`})
+	see(t, url.Values{}, 200, []string{"There is nothing to try rules on", "No event came in that time", "the configuration that runs"}, "A change to begin with")
+
+	w.record(t, "evt_1", "ada@example.com")
+	w.record(t, "evt_2", "boss@acme.com")
+	w.record(t, `<script>alert("id")</script>`, "eve@example.com")
+	see(t, url.Values{"since": {"1h"}}, 200, []string{"Nothing would be decided differently", "3 events"}, "<table")
+	see(t, url.Values{"since": {""}, "config": {"example.com"}}, 200, []string{
+		"3 events would be decided differently", "a changed domains", "the beginning", "invite → skip", "skip → invite",
+		"queued, and goes out all the same: revoke to stop it: 2 events", "All differences", "evt_1", `<a href="/admin/invitations/1">ada@example.com</a>`,
+		"example.com is on your list of denied domains.", "Would be invited: has no invitation today.", "&lt;script&gt;alert", ">example.com</textarea>",
+	}, "<script>alert")
+	see(t, url.Values{"since": {"soon"}, "config": {"kept.example"}}, 422, []string{"This is no time. Write one such as 30d", `aria-invalid="true"`, ">kept.example</textarea>"})
+	see(t, url.Values{"config": {"no domain <b>"}}, 422, []string{"Nothing was tried", "Line 3:", "domains.deny[0]", "is no domain", "To mend it: write one", ">no domain &lt;b&gt;</textarea>"})
+	see(t, url.Values{"config": {strings.Repeat("x", 256<<10+1)}}, 413, []string{"over the size limit"})
+	broken = errors.New("the disk is on fire")
+	see(t, url.Values{}, 500, []string{"Something went wrong"}, "on fire")
+}
+
+func TestRulesAreTriedFromAFile(t *testing.T) {
+	var w *world
+	w = newWorld(t, func(o *handlers.Options) {
+		o.Rehearse = func(ctx context.Context, since time.Time, changed []byte, report func(ledger.Difference) error) (ledger.Rehearsal, []string, error) {
+			return rehearse(w)(ctx, since, changed, report)
+		}
+	})
+	w.record(t, "evt_1", "ada@example.com")
+	b := newBrowser(t, w).signIn(t, "")
+	b.get(t, "/admin/rules")
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	file, err := form.CreateFormFile("file", "usher.yaml")
+	if err == nil {
+		_, err = file.Write([]byte("example.com"))
+	}
+	err = errors.Join(err, form.WriteField("csrf", b.csrf), form.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+"/admin/rules", &body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", form.FormDataContentType())
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	answer, err := b.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || !strings.Contains(string(text), "1 event would be decided differently") || !strings.Contains(string(text), ">example.com</textarea>") {
+		t.Errorf("%d %v %s", answer.StatusCode, err, text)
 	}
 }
