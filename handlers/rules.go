@@ -100,6 +100,32 @@ type EffectCount struct {
 	Events int64         `json:"events"`
 }
 
+// rulesEffects are the effects of differences in words, what changes most first.
+var rulesEffects = []struct {
+	effect ledger.Effect
+	words  string
+}{
+	{ledger.WouldInvite, "would be invited, and have no invitation today"},
+	{ledger.WouldHold, "would wait for a person's approval"},
+	{ledger.WouldRequeue, "failed or expired, and would be sent again"},
+	{ledger.WouldAdd, "would get groups or attributes added"},
+	{ledger.WouldLookUp, "the sender would be asked for the address"},
+	{ledger.GoesOut, "queued, and goes out all the same: revoke to stop it"},
+	{ledger.StaysHeld, "held, and stays so until a person decides"},
+	{ledger.NothingIsTaken, "sent or accepted already: nothing is taken back or sent again"},
+	{ledger.NoEffect, "nothing changes for anybody"},
+}
+
+// Words are the effect for people.
+func (e EffectCount) Words() string {
+	for _, known := range rulesEffects {
+		if known.effect == e.Effect {
+			return known.words
+		}
+	}
+	return string(e.Effect)
+}
+
 // A RuleDifference is one event that would be decided differently.
 type RuleDifference struct {
 	Event      int64           `json:"event,omitempty"`
@@ -152,24 +178,14 @@ func NewRulesTest(r ledger.Rehearsal, changed []string, shown []ledger.Differenc
 		t.Kinds = append(t.Kinds, KindCount{kind.Today, kind.Then, kind.By, n})
 	}
 	slices.SortFunc(t.Kinds, func(a, b KindCount) int {
-		return compareAll(weight(a.By)-weight(b.By), int(b.Events-a.Events), strings.Compare(string(a.Today+a.Then), string(b.Today+b.Then)))
+		return cmp.Or(cmp.Compare(weight(a.By), weight(b.By)), cmp.Compare(b.Events, a.Events), cmp.Compare(a.Today+a.Then, b.Today+b.Then))
 	})
-	for effect, n := range r.Effects {
-		t.Effects = append(t.Effects, EffectCount{effect, n})
-	}
-	slices.SortFunc(t.Effects, func(a, b EffectCount) int {
-		return compareAll(int(b.Events-a.Events), strings.Compare(string(a.Effect), string(b.Effect)))
-	})
-	return t
-}
-
-func compareAll(comparisons ...int) int {
-	for _, c := range comparisons {
-		if c != 0 {
-			return c
+	for _, known := range rulesEffects {
+		if n := r.Effects[known.effect]; n > 0 {
+			t.Effects = append(t.Effects, EffectCount{known.effect, n})
 		}
 	}
-	return 0
+	return t
 }
 
 // weight puts first what matters most.

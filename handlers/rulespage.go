@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
-
-	"github.com/usher-dev/usher/internal/ledger"
 )
 
 // A rulesPage is the page that tries rules on history.
@@ -23,20 +21,6 @@ type rulesPage struct {
 	Result        RulesTest
 	Tried         string // which parts of the configuration were changed
 	All           bool   // every difference is shown
-	Effects       map[ledger.Effect]string
-}
-
-// rulesEffects are the effects of differences in words.
-var rulesEffects = map[ledger.Effect]string{
-	ledger.WouldInvite:    "would be invited, and have no invitation today",
-	ledger.WouldHold:      "would wait for a person's approval",
-	ledger.WouldRequeue:   "failed or expired, and would be sent again",
-	ledger.WouldAdd:       "would get groups or attributes added",
-	ledger.WouldLookUp:    "the sender would be asked for the address",
-	ledger.StaysHeld:      "held, and stays so until a person decides",
-	ledger.GoesOut:        "queued, and goes out all the same: revoke to stop it",
-	ledger.NothingIsTaken: "sent or accepted already: nothing is taken back or sent again",
-	ledger.NoEffect:       "nothing changes for anybody",
 }
 
 // pageDifferences is how many differences a page shows.
@@ -49,7 +33,7 @@ func (s *Server) showRules(c echo.Context) error {
 
 // tryRules shows what the rules of the form would decide differently.
 func (s *Server) tryRules(c echo.Context) error {
-	page := rulesPage{Since: c.FormValue("since"), Config: c.FormValue("config"), Effects: rulesEffects}
+	page := rulesPage{Since: c.FormValue("since"), Config: c.FormValue("config")}
 	if err := page.readFile(c); err != nil {
 		return err
 	}
@@ -101,5 +85,5 @@ func triedWords(changed []string) string {
 	if len(changed) == 0 {
 		return "the configuration that runs"
 	}
-	return "a changed " + strings.Join(changed, ", ")
+	return "changed " + strings.Join(changed, ", ")
 }

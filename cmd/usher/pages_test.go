@@ -16,6 +16,7 @@ import (
 func TestPages(t *testing.T) {
 	t.Run("sign in, come back to where one was when the session ends, and sign out", testSigningIn)
 	t.Run("everybody can use every page", testEveryPage)
+	t.Run("try a change of the rules before it decides", testTryingRules)
 }
 
 func testSigningIn(t *testing.T) {
