@@ -21,7 +21,9 @@ Usher may go on serving: no webhook waits for it. The copy is checked by SQLite 
 its name; a file that exists is never written over. Only its owner may read it.
 
 To restore, stop usher, move the old ledger away with the files -wal and -shm beside it, and put the copy there.
-A ledger in Postgres is backed up with pg_dump.`,
+A ledger in Postgres is backed up with pg_dump.
+
+Exit status 1 when there is no copy.`,
 		Example: `  usher backup /backup/usher-$(date +%F).db
   usher backup --config usher.yaml --json /backup/usher.db`,
 		Args: func(cmd *cobra.Command, args []string) error {

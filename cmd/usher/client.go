@@ -172,15 +172,20 @@ func refuseProblems(cmd *cobra.Command, problems config.Problems, matters func(p
 
 // get asks for something.
 func (c *client) get(ctx context.Context, path string, into any) (json.RawMessage, error) {
-	return c.call(ctx, http.MethodGet, path, nil, into)
+	return c.call(ctx, http.MethodGet, path, "", nil, into)
 }
 
 // post has something done. However often it is tried, it is done once: all tries carry one Idempotency-Key.
 func (c *client) post(ctx context.Context, path string, body, into any) (json.RawMessage, error) {
-	return c.call(ctx, http.MethodPost, path, body, into)
+	return c.call(ctx, http.MethodPost, path, rand.Text(), body, into)
 }
 
-func (c *client) call(ctx context.Context, method, path string, body, into any) (json.RawMessage, error) {
+// consult asks what would be done. It changes nothing, so that its answer need not be kept under a key.
+func (c *client) consult(ctx context.Context, path string, body, into any) (json.RawMessage, error) {
+	return c.call(ctx, http.MethodPost, path, "", body, into)
+}
+
+func (c *client) call(ctx context.Context, method, path, key string, body, into any) (json.RawMessage, error) {
 	var sent []byte
 	if body != nil {
 		var err error
@@ -188,7 +193,7 @@ func (c *client) call(ctx context.Context, method, path string, body, into any) 
 			return nil, err
 		}
 	}
-	answer, err := c.insist(ctx, method, path, sent)
+	answer, err := c.insist(ctx, method, path, key, sent)
 	if err != nil {
 		return nil, err
 	}
@@ -204,8 +209,8 @@ func (c *client) call(ctx context.Context, method, path string, body, into any) 
 }
 
 // insist makes a call, and makes it again where Usher asks for that or the connection was cut. The answer is a success.
-func (c *client) insist(ctx context.Context, method, path string, sent []byte) (*http.Response, error) {
-	key, waited := rand.Text(), time.Duration(0)
+func (c *client) insist(ctx context.Context, method, path, key string, sent []byte) (*http.Response, error) {
+	waited := time.Duration(0)
 	for try := 1; ; try++ {
 		answer, err := c.once(ctx, method, path, key, sent)
 		if err == nil {
@@ -266,7 +271,7 @@ func (c *client) once(ctx context.Context, method, path, key string, sent []byte
 	if sent != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	if method == http.MethodPost {
+	if key != "" {
 		request.Header.Set("Idempotency-Key", key)
 	}
 	answer, err := c.http.Do(request)

@@ -194,3 +194,46 @@ func TestEscaped(t *testing.T) {
 		}
 	}
 }
+
+func TestExitStatuses(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, value := range map[string]string{"DATABASE_URL": "sqlite://usher.db", "USHER_TOKEN": "usher_x", "USHER_URL": "", "USHER_CONFIG": ""} {
+		t.Setenv(name, value)
+	}
+	if status := run([]string{"migrate"}); status != exitOK {
+		t.Fatalf("migrate ends with %d", status)
+	}
+	for _, tt := range []struct {
+		args string
+		want int
+	}{
+		{args: "list", want: exitOK},
+		{args: "audit --limit 3", want: exitOK},
+		{args: "token list", want: exitOK},
+		{args: "retry --all --yes", want: exitOK},
+		{args: "show 1", want: exitFailure},
+		{args: "revoke nobody@example.com", want: exitFailure},
+		{args: "list --url http://127.0.0.1:1", want: exitFailure},
+		{args: "list --url nowhere", want: exitUsage},
+		{args: "list --json --csv", want: exitUsage},
+		{args: "list --state nonsense", want: exitUsage},
+		{args: "list stray", want: exitUsage},
+		{args: "list --nonsense", want: exitUsage},
+		{args: "invite ada@example.com", want: exitUsage}, // the rest of the configuration is missing
+		{args: "import nowhere.csv", want: exitUsage},
+		{args: "export", want: exitUsage},
+		{args: "correct 1", want: exitUsage},
+		{args: "revoke", want: exitUsage},
+		{args: "token", want: exitUsage},
+		{args: "token new x", want: exitUsage},
+		{args: "token new x --role read --expires 2020-01-01", want: exitUsage},
+	} {
+		if got := run(strings.Fields(tt.args)); got != tt.want {
+			t.Errorf("usher %s ends with %d, wants %d", tt.args, got, tt.want)
+		}
+	}
+	t.Setenv("DATABASE_URL", "sqlite://nowhere.db")
+	if got := run([]string{"list"}); got != exitUsage {
+		t.Errorf("without a ledger it ends with %d", got)
+	}
+}

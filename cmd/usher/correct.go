@@ -46,7 +46,7 @@ func (c *client) correct(cmd *cobra.Command, old, address string, dryRun bool) e
 	}
 	path := fmt.Sprintf("/v1/invitations/%d/correct", found.ID)
 	var row foreseen
-	raw, err := c.post(cmd.Context(), path, map[string]any{"email": address, "dry_run": true}, &row)
+	raw, err := c.consult(cmd.Context(), path, map[string]any{"email": address, "dry_run": true}, &row)
 	if err != nil {
 		return err
 	}

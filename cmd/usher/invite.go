@@ -158,7 +158,7 @@ func (c *client) preview(cmd *cobra.Command, people []invitee) (rows []foreseen,
 	var answer struct {
 		Rows []json.RawMessage `json:"rows"`
 	}
-	if _, err := c.post(cmd.Context(), "/v1/invitations/preview", map[string]any{"invitations": people}, &answer); err != nil {
+	if _, err := c.consult(cmd.Context(), "/v1/invitations/preview", map[string]any{"invitations": people}, &answer); err != nil {
 		return nil, nil, err
 	}
 	for _, one := range answer.Rows {

@@ -39,7 +39,7 @@ func run(args []string) int {
 		return exitOK
 	case errors.As(err, &quiet):
 		return int(quiet)
-	case errors.As(err, new(usageError)), strings.HasPrefix(err.Error(), "unknown command"):
+	case errors.As(err, new(usageError)), strings.HasPrefix(err.Error(), "unknown command"), strings.HasPrefix(err.Error(), "if any flags in the group"):
 		fmt.Fprintln(os.Stderr, "usher:", err)
 		return exitUsage
 	default:
@@ -78,12 +78,23 @@ Exit status: 0 done, 1 something is not as it should be, 2 wrong command line or
 		return usageError{fmt.Errorf("%w\nsee: %s --help", err, cmd.CommandPath())}
 	})
 	root.PersistentFlags().StringP("config", "c", "", "configuration file (default: $USHER_CONFIG, else usher.yaml where there is one)")
-	root.AddCommand(newServe(), newDemo(), newCheck(), newTry(), newSend(), newSandbox(), newPresets(), newMigrate(), newBackup(),
-		newInvite(), newImport(), newList(), newShow(), newApprove(), newRetry(), newRevoke(), newCorrect(), newExport(), newAudit(), newToken())
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // the flag is there
+	addGroup(root, "To run it:", newServe(), newCheck(), newMigrate(), newBackup())
+	addGroup(root, "By hand:", newInvite(), newImport(), newList(), newShow(), newApprove(), newRetry(), newRevoke(), newCorrect(), newExport(), newAudit(), newToken())
+	addGroup(root, "To try it:", newDemo(), newSandbox(), newPresets(), newTry(), newSend())
 	for _, cmd := range root.Commands() {
 		refuseArguments(cmd)
 	}
 	return root
+}
+
+// addGroup adds commands under a title of their own in the help.
+func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+		root.AddCommand(cmd)
+	}
 }
 
 // refuseArguments makes a stray argument a usage error with a hint.

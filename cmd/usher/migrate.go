@@ -26,7 +26,9 @@ stopped. Stop usher first. The SQLite file stays as it is. Counts and a checksum
 compared before anything is kept: a copy that broke off leaves nothing, and any copy can be run again,
 unless an usher has worked with it since.
 
-The password need not stand in the command line: PGPASSWORD and ~/.pgpass are read.`,
+The password need not stand in the command line: PGPASSWORD and ~/.pgpass are read.
+
+Exit status 1 when the schema or the copy is not as it should be; then nothing was changed.`,
 		Example: `  usher migrate
   PGPASSWORD=… usher migrate --to postgres://usher@db.internal/usher`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

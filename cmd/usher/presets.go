@@ -61,7 +61,9 @@ func newPresetsShow() *cobra.Command {
 		Short: "Print a preset written out, ready to paste into usher.yaml and change",
 		Long: `Show prints the source that a preset stands for, with every field written out. It can be pasted into
 usher.yaml and changed. Where the preset itself will do, "preset: NAME" and "secrets" are enough; a field beside
-them replaces the preset's own.`,
+them replaces the preset's own.
+
+Exit status 2 when there is no such preset.`,
 		Example: `  usher presets show typeform
   usher presets show hmac-hex > usher.yaml`,
 		Args:              onePreset,
@@ -92,7 +94,9 @@ func newPresetsSample() *cobra.Command {
 		Use:   "sample NAME",
 		Short: "Print the whole body of an event as the sender sends it",
 		Long: `Sample prints the body of an event of this sender, whole and unsigned: what "usher send" sends. Without --email
-the event has no address. Headers that matter beside it are told on standard error, as flags of "usher try".`,
+the event has no address. Headers that matter beside it are told on standard error, as flags of "usher try".
+
+Exit status 2 when there is no such preset or variant.`,
 		Example: `  usher presets sample typeform | usher try signup-form --body - --unsigned
   usher presets sample hubspot --email ada@example.com
   usher presets sample woocommerce --variant ping`,

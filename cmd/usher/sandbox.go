@@ -22,7 +22,10 @@ func newSandbox() *cobra.Command {
 		Short: "Serve a sandbox Retool to try Usher against",
 		Long: `Sandbox answers like Retool's invite API and remembers what it was asked, in memory. Faults can be
 scripted: POST /sandbox/faults {"kind": "429", "retry_after": "5", "times": 2}. Its memory: GET /sandbox/state.
-Kinds of fault: status, 429, 500, timeout-after-work, slow, html, reset, reset-after-work, unauthorized, scope, plan.`,
+Kinds of fault: status, 429, 500, timeout-after-work, slow, html, reset, reset-after-work, unauthorized, scope,
+plan.
+
+Exit status 0 when it was told to stop, 1 when the address is taken.`,
 		Example: `  usher sandbox
   usher sandbox --listen 127.0.0.1:9000 --plan bulk-only
   curl -d '{"kind":"timeout-after-work","delay":"40s"}' http://127.0.0.1:9000/sandbox/faults`,

@@ -29,7 +29,10 @@ func newServe() *cobra.Command {
 sends invitations to Retool. It stops gracefully on SIGTERM or Ctrl-C, in under ten seconds.
 
 For Stripe alone no file is needed: STRIPE_WEBHOOK_SECRET, RETOOL_URL, RETOOL_API_TOKEN,
-USHER_ADMIN_TOKEN, USHER_INTERNAL_DOMAINS, DATABASE_URL, PORT.`,
+USHER_ADMIN_TOKEN, USHER_INTERNAL_DOMAINS, DATABASE_URL, PORT.
+
+Exit status 0 when it was told to stop, 1 when it cannot serve, such as on a port that is taken, 2 when the
+configuration is wrong.`,
 		Example: `  usher serve
   usher serve --config usher.yaml
   STRIPE_WEBHOOK_SECRET_FILE=/run/secrets/stripe RETOOL_URL=https://acme.retool.com RETOOL_API_TOKEN=… usher serve`,
@@ -78,7 +81,7 @@ func (p *parts) serve(ctx context.Context, listener net.Listener) (err error) {
 			return err
 		}
 		ends = append(ends, release)
-		stages, err := p.behind(ctx, door, book)
+		stages, err := p.behind(door, book)
 		if err != nil {
 			return err
 		}
@@ -113,7 +116,7 @@ func (p *parts) openLedger(ctx context.Context) (*ledger.Ledger, error) {
 }
 
 // behind puts the handlers behind the door, and returns the stages, which the caller runs.
-func (p *parts) behind(ctx context.Context, door *handlers.Door, book *ledger.Ledger) (*onboarding.Onboarding, error) {
+func (p *parts) behind(door *handlers.Door, book *ledger.Ledger) (*onboarding.Onboarding, error) {
 	stages, err := onboarding.New(onboarding.Options{
 		Ledger: book, Policy: p.policy, Sources: p.sources, Retool: p.retool, LookUps: p.lookUps,
 		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait,
@@ -125,9 +128,7 @@ func (p *parts) behind(ctx context.Context, door *handlers.Door, book *ledger.Le
 	}
 	options := p.handlerOptions(book)
 	options.Warnings, options.Panics = p.warnings().Lines(), stages.Panics
-	server := handlers.New(options)
-	door.Open(server)
-	server.Begin(ctx)
+	door.Open(handlers.New(options))
 	return stages, nil
 }
 
@@ -136,7 +137,7 @@ func (p *parts) handlerOptions(book *ledger.Ledger) handlers.Options {
 	return handlers.Options{
 		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
 		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Rehearse: p.rehearse(book),
-		PublicURL: p.config.PublicURL, RequestsPerMinute: p.config.Retool.RequestsPerMinute,
+		PublicURL: p.config.PublicURL,
 	}
 }
 

@@ -251,7 +251,7 @@ Exit status 1 when there is no such token.`,
 }
 
 func (c *client) revokeToken(cmd *cobra.Command, name string) error {
-	if _, err := c.call(cmd.Context(), http.MethodDelete, "/v1/tokens/"+url.PathEscape(name), nil, nil); err != nil {
+	if _, err := c.call(cmd.Context(), http.MethodDelete, "/v1/tokens/"+url.PathEscape(name), "", nil, nil); err != nil {
 		return err
 	}
 	if c.asJSON {
