@@ -33,6 +33,7 @@ type Event struct {
 	Type        string            `expr:"type" json:"type"`                           // the sender's word for what happened
 	ID          string            `expr:"id" json:"id"`                               // the sender's id, unique within Source
 	Email       string            `expr:"email" json:"email,omitempty"`               // as the sender wrote it; rules see it parsed, as [Address.Full] gives it
+	EmailFrom   string            `expr:"-" json:"email_from,omitempty"`              // where Email was read, for people: no rule sees it, and it tells no event from another
 	Name        string            `expr:"name" json:"name,omitempty"`                 // the person's name
 	Customer    string            `expr:"customer" json:"customer,omitempty"`         // the sender's id of the customer
 	Country     string            `expr:"country" json:"country,omitempty"`           // as sent, by most senders ISO 3166-1 alpha-2

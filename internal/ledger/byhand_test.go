@@ -366,6 +366,7 @@ func testCorrect(t *testing.T, open opener) {
 			same(t, "the new one", corrected, invitation(t, l, corrected.ID))
 			equal(t, "state of the new one", corrected.State, tt.want)
 			equal(t, "its address", corrected.Email.Full(), "jane@example.com")
+			equal(t, "where its address came from", event(t, l, "evt_2").Details.EmailFrom, "corrected by hand")
 			same(t, "its groups", corrected.Groups, []int64{7, 8})
 			same(t, "its attributes", corrected.Attributes, map[string]string{"plan": "team", "seat": "1"})
 			equal(t, "its slot is granted", take(t, l, corrected).Granted, tt.want == ledger.Queued)

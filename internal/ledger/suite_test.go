@@ -57,6 +57,7 @@ func suite(t *testing.T, open opener) {
 		{name: "audit", test: testAudit},
 		{name: "query", test: testQuery},
 		{name: "events", test: testEvents},
+		{name: "receipts", test: testReceipts},
 		{name: "history", test: testHistory},
 		{name: "odd text", test: testOddText},
 		{name: "watch", test: testWatch},

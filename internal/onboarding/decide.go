@@ -105,10 +105,37 @@ func decideDelivery(sources map[string]*webhook.Source, policy *access.Policy, d
 	if source == nil {
 		return nil, fmt.Errorf("the source %q is not configured any more; configure it and replay the delivery", d.Source)
 	}
-	for _, e := range source.Events(webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy, d.Request)) {
-		verdicts = append(verdicts, Verdict(policy, e))
+	from := webhook.FromLedger(d.Source, d.Body, d.ReceivedAt, d.VerifiedBy, d.Request)
+	for _, e := range source.Events(from) {
+		v := Verdict(policy, e)
+		if from.Kept().Test {
+			v = asTest(v, d.ID)
+		}
+		verdicts = append(verdicts, v)
 	}
 	return verdicts, nil
+}
+
+// asTest makes of a verdict about what Usher sent itself one that touches nobody, and says what it would have been. Its
+// identity is its own: neither is it another event's resend, which could put an invitation to work, nor the other way
+// round.
+func asTest(v ledger.Verdict, delivery int64) ledger.Verdict {
+	would := fmt.Sprintf("it would have been decided %s: %s", v.Decision.Outcome, v.Decision.Sentence)
+	switch {
+	case v.LookUp:
+		would = "its sender would have been asked for the customer's address, and then the rules."
+	case v.Accepted:
+		would = "it would have said that this person came in."
+	}
+	own := fmt.Sprintf("test:%d:", delivery)
+	v.Event.ID = own + v.Event.ID
+	if v.BodyKey != "" {
+		v.BodyKey = own + v.BodyKey
+	}
+	v.LookUp, v.Accepted = false, false
+	v.Decision = access.Decision{Outcome: access.Skip, Reason: webhook.ReasonTestEvent, Sentence: "A test from Usher's page: " + would,
+		Rule: v.Decision.Rule, Address: v.Decision.Address}
+	return v
 }
 
 // worthSaying are the reasons for which an authentic event invites nobody although somebody may have paid. Its

@@ -351,8 +351,9 @@ func nothingToAsk(e access.Event, why string) Answer {
 // found answers for an event with the address that a provider named, if it did.
 func found(e access.Event, status int, provider string) Answer {
 	message := provider + " named the customer's address"
+	e.EmailFrom = "looked up at " + provider
 	if e.Email == "" {
-		message = "the customer has no address at " + provider
+		message, e.EmailFrom = "the customer has no address at "+provider, ""
 	}
 	return Answer{Finding: Settled, Event: e, Status: cmp.Or(status, http.StatusOK), Message: message}
 }

@@ -104,6 +104,9 @@ func TestPaddleCustomer(t *testing.T) {
 			if tt.message != "" && a.Message != tt.message {
 				t.Errorf("says %q, want %q", a.Message, tt.message)
 			}
+			if (a.Event.EmailFrom == "looked up at Paddle") != (a.Event.Email != "") {
+				t.Errorf("the address %q came from %q", a.Event.Email, a.Event.EmailFrom)
+			}
 			if a.After != tt.after || a.Status != tt.status || a.Event.Customer != tt.customer {
 				t.Errorf("wait for %s, status %d, customer %q", a.After, a.Status, a.Event.Customer)
 			}

@@ -111,6 +111,7 @@ func TestLookUp(t *testing.T) {
 			case access.Invite:
 				w.reaches(jane, ledger.Sent)
 				w.equal("country", w.event("evt_1").Details.Country, "GB")
+				w.equal("where the address came from", w.event("evt_1").Details.EmailFrom, "looked up at Stripe")
 				w.equal("invites ever made", w.retool.Count(jane), 1)
 			default:
 				w.equal("invites ever made", w.retool.Count(jane), 0)

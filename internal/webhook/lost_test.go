@@ -40,6 +40,54 @@ func TestTheSameIdentityPaidIsAnotherThingThanPending(t *testing.T) {
 	}
 }
 
+// Where an address was read is for people to see, and makes no other event of it.
+func TestWhereTheAddressWasRead(t *testing.T) {
+	tests := []struct {
+		name  string
+		email []string
+		body  string
+		want  string
+	}{
+		{name: "the first that gives one", email: []string{"body.a", "body.b"}, body: `{"a":"ada@lovelace.example","b":"ada@lovelace.example"}`, want: "body.a"},
+		{name: "the second", email: []string{"body.a", "body.b ?? body.c"}, body: `{"b":"ada@lovelace.example"}`, want: "body.b ?? body.c"},
+		{name: "what is no address too", email: []string{"body.a", "body.b"}, body: `{"a":"nobody","b":"no one"}`, want: "body.a"},
+		{name: "nowhere", email: []string{"body.a"}, body: `{}`},
+	}
+	for _, tt := range tests {
+		e := readJSON(t, sourceOf(t, webhook.Row{Email: tt.email, EventID: `"7"`}), tt.body)[0]
+		if e.EmailFrom != tt.want {
+			t.Errorf("%s: it came from %q, wants %q", tt.name, e.EmailFrom, tt.want)
+		}
+	}
+	body := `{"a":"ada@lovelace.example","b":"ada@lovelace.example"}`
+	one := readJSON(t, sourceOf(t, webhook.Row{Email: []string{"body.a"}, EventID: "body.id"}), body)[0]
+	other := readJSON(t, sourceOf(t, webhook.Row{Email: []string{"body.b"}, EventID: "body.id"}), body)[0]
+	if one.EmailFrom == other.EmailFrom || one.Fingerprint != other.Fingerprint || one.ID != other.ID || one.BodyKey != other.BodyKey {
+		t.Errorf("read elsewhere it is another event: %+v, %+v", one, other)
+	}
+}
+
+func TestWhereStripesAddressWasRead(t *testing.T) {
+	for name, want := range map[string]string{
+		"checkout_paid": "customer_details.email", "checkout_details_null_customer_email": "customer_email", "invoice_paid": "customer_email",
+	} {
+		source, err := webhook.NewStripe("stripe", webhook.StripeConfig{Secrets: []string{secret}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := onlyEvent(t, source, payload(t, name)); e.EmailFrom != want {
+			t.Errorf("%s: it came from %q, wants %q", name, e.EmailFrom, want)
+		}
+		own, err := webhook.New(webhook.Config{Name: "stripe", Secrets: []string{secret}, Row: webhook.Row{Verify: webhook.Verify{Kind: "stripe"}, Email: []string{`"own@lovelace.example"`}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := onlyEvent(t, own, payload(t, name)); e.EmailFrom != `"own@lovelace.example"` || e.Email != "own@lovelace.example" {
+			t.Errorf("%s by an expression: %q came from %q", name, e.Email, e.EmailFrom)
+		}
+	}
+}
+
 func TestAnExpressionThatFailsHoldsTheEvent(t *testing.T) {
 	for name, row := range map[string]webhook.Row{
 		"a method of nothing":   {Email: []string{"lower(body.mail)"}},

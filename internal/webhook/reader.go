@@ -179,7 +179,7 @@ func (r *reading) event() Event {
 	r.identify(&e)
 	e.Type = cmp.Or(r.text("type", r.kind), "event")
 	e.OccurredAt = r.moment()
-	e.Email, e.Tried = r.address()
+	e.Email, e.EmailFrom, e.Tried = r.address()
 	e.Name, e.Customer = r.text("name", r.name), r.needed("customer", r.customer)
 	for _, a := range r.attributes {
 		if value := r.text("attributes."+a.name, a.value); value != "" {
@@ -233,8 +233,8 @@ func (r *reading) fail(field string, err error) {
 }
 
 // address returns the first usable address of the candidates, else the first that is at least something, so
-// that its fault is told; and what was tried when there is nothing.
-func (r *reading) address() (email string, tried []string) {
+// that its fault is told, with the expression that gave it; and what was tried when there is nothing.
+func (r *reading) address() (email, from string, tried []string) {
 	errs := map[string]error{}
 	for i, candidate := range r.email {
 		tried = append(tried, candidate.String())
@@ -246,20 +246,20 @@ func (r *reading) address() (email string, tried []string) {
 		}
 		for _, text := range texts(value) {
 			if _, err := access.ParseAddress(text); err == nil {
-				return text, nil
+				return text, candidate.String(), nil
 			}
 			if email == "" {
-				email = text
+				email, from = text, candidate.String()
 			}
 		}
 	}
 	if email != "" {
-		return email, nil
+		return email, from, nil
 	}
 	for _, field := range slices.Sorted(maps.Keys(errs)) {
 		r.fail(field, errs[field])
 	}
-	return "", tried
+	return "", "", tried
 }
 
 // texts are the texts of a value or of a list of values, without blank ones.

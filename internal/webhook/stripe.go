@@ -186,7 +186,9 @@ func (s *Source) refine(e *Event, v Verified, show func(Step)) {
 		e.Preliminary = Preliminary{access.Hold, ReasonExpression, "This source's own expressions could not be worked out: " + own.Preliminary.Sentence}
 		return
 	}
-	overlay(&e.Email, own.Email)
+	if own.Email != "" {
+		e.Email, e.EmailFrom = own.Email, own.EmailFrom
+	}
 	overlay(&e.Name, own.Name)
 	overlay(&e.Customer, own.Customer)
 	e.Attributes, e.Tried = own.Attributes, own.Tried

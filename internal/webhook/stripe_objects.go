@@ -94,19 +94,23 @@ func (s *Source) fillCheckout(e *Event, raw json.RawMessage) error {
 	if err := readObject(raw, &session); err != nil {
 		return err
 	}
-	e.Email = session.CustomerEmail
+	e.readEmail(session.CustomerEmail, "customer_email")
 	if details := session.CustomerDetails; details != nil {
 		e.Name, e.Country = clean(details.Name), clean(details.Address.Country)
-		if details.Email != "" {
-			e.Email = details.Email
-		}
+		e.readEmail(details.Email, "customer_details.email")
 	}
-	e.Email = clean(e.Email)
 	e.Customer, e.PaymentLink = clean(session.Customer.ID), clean(session.PaymentLink.ID)
 	e.Amount, e.Currency, e.Mode = session.AmountTotal, clean(session.Currency), clean(session.Mode)
 	e.Prices, e.Metadata = session.LineItems.prices(), cleanMap(session.Metadata)
 	e.Preliminary = s.paid(e.Type, session.PaymentStatus)
 	return nil
+}
+
+// readEmail takes the address that a field of Stripe's object has, if any.
+func (e *Event) readEmail(address, field string) {
+	if address != "" {
+		e.Email, e.EmailFrom = clean(address), field
+	}
 }
 
 // paid decides by the payment, not by the event's name: a checkout by a delayed method completes unpaid.
@@ -153,7 +157,8 @@ func (s *Source) fillInvoice(e *Event, raw json.RawMessage) error {
 	if err := readObject(raw, &inv); err != nil {
 		return err
 	}
-	e.Email, e.Name, e.Country = clean(inv.CustomerEmail), clean(inv.CustomerName), clean(inv.CustomerAddress.Country)
+	e.readEmail(inv.CustomerEmail, "customer_email")
+	e.Name, e.Country = clean(inv.CustomerName), clean(inv.CustomerAddress.Country)
 	e.Customer, e.Amount, e.Currency = clean(inv.Customer.ID), inv.AmountPaid, clean(inv.Currency)
 	e.Mode = "subscription"
 	e.Prices, e.Metadata = inv.Lines.prices(), cleanMap(inv.Metadata)
