@@ -32,6 +32,7 @@ type Fault struct {
 	Times      int           // how many requests it hits; 0 means 1, negative all until ClearFaults
 	Delay      time.Duration // in JSON a string such as "2s"
 	On         string        // which requests: "invite" (by either way; the default), "list" or "any"
+	Email      string        // only those that name this address; "" is all
 	Message    string        // of an error body; each kind has its own
 }
 
@@ -43,12 +44,13 @@ type faultJSON struct {
 	Times      int    `json:"times,omitempty"`
 	Delay      string `json:"delay,omitempty"`
 	On         string `json:"on,omitempty"`
+	Email      string `json:"email,omitempty"`
 	Message    string `json:"message,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].
 func (f Fault) MarshalJSON() ([]byte, error) {
-	j := faultJSON{f.Kind, f.Status, f.RetryAfter, f.Times, "", f.On, f.Message}
+	j := faultJSON{f.Kind, f.Status, f.RetryAfter, f.Times, "", f.On, f.Email, f.Message}
 	if f.Delay != 0 {
 		j.Delay = f.Delay.String()
 	}
@@ -62,7 +64,7 @@ func (f *Fault) UnmarshalJSON(raw []byte) error {
 	if err := strictly(raw, &j); err != nil {
 		return err
 	}
-	*f = Fault{j.Kind, j.Status, j.RetryAfter, j.Times, 0, j.On, j.Message}
+	*f = Fault{j.Kind, j.Status, j.RetryAfter, j.Times, 0, j.On, j.Email, j.Message}
 	if j.Delay != "" {
 		delay, err := time.ParseDuration(j.Delay)
 		if err != nil {
@@ -145,6 +147,9 @@ func (r *Retool) takeFault(req *request) (Fault, bool) {
 
 // hits reports whether the fault is for this request.
 func (f Fault) hits(req *request) bool {
+	if f.Email != "" && !strings.Contains(strings.ToLower(string(req.body)), `"`+key(f.Email)+`"`) {
+		return false
+	}
 	v2 := strings.HasSuffix(req.URL.Path, "/user_invites")
 	switch f.On {
 	case "any":

@@ -83,6 +83,19 @@ func (r *Retool) Claim(email string) bool {
 	return true
 }
 
+// Expire lets the newest invite of an address run out now. It reports false when there is none that can be accepted.
+func (r *Retool) Expire(email string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	inv := r.newest[key(email)]
+	now := r.opts.Now()
+	if !inv.pending(now) {
+		return false
+	}
+	inv.ExpiresAt = Time{now}
+	return true
+}
+
 // pending reports whether the invite can be accepted. A nil one cannot.
 func (i *Invite) pending(now time.Time) bool {
 	return i != nil && !i.Deleted && i.ClaimedAt == nil && now.Before(i.ExpiresAt.Time)

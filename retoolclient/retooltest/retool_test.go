@@ -189,6 +189,34 @@ func TestAnInviteLivesOnce(t *testing.T) {
 	}
 }
 
+func TestAnInviteRunsOutOnOrder(t *testing.T) {
+	retool, send := serve(t, retooltest.Options{})
+	for _, want := range []int{200, 409} {
+		if status, body := send("POST", invites, `{"email":"ada@example.com"}`); status != want {
+			t.Fatalf("got %d %s, want %d", status, body, want)
+		}
+	}
+	if !retool.Expire("ADA@example.com") || retool.Expire("ada@example.com") || retool.Expire("bob@example.com") {
+		t.Error("an invite runs out once, and only one that there is")
+	}
+	if retool.Claim("ada@example.com") {
+		t.Error("what ran out was claimed")
+	}
+	if status, body := send("POST", invites, `{"email":"ada@example.com"}`); status != 200 {
+		t.Errorf("got %d %s, want 200", status, body)
+	}
+}
+
+func TestFaultsForOneAddress(t *testing.T) {
+	retool, send := serve(t, retooltest.Options{})
+	retool.Inject(retooltest.Fault{Kind: "500", Times: -1, Email: "Ada@example.com"})
+	for email, want := range map[string]int{"ada@example.com": 500, "bob@example.com": 200, "not-ada@example.com": 200} {
+		if status, body := send("POST", invites, `{"email":"`+email+`"}`); status != want {
+			t.Errorf("%s: got %d %s, want %d", email, status, body, want)
+		}
+	}
+}
+
 // A test that proves there are no doubles must be able to fail: with Doubles, the fake does not refuse them.
 func TestDoublesAreMadeAndCounted(t *testing.T) {
 	retool, send := serve(t, retooltest.Options{Doubles: true, Members: []string{"grace@example.com"}})
@@ -349,6 +377,9 @@ func TestSandboxControls(t *testing.T) {
 	}
 	if status, _ := send("POST", "/sandbox/claim", `{"email":"bob@example.com"}`); status != 404 {
 		t.Errorf("claim of nobody: got %d", status)
+	}
+	if status, _ := send("POST", "/sandbox/expire", `{"email":"ada@example.com"}`); status != 404 {
+		t.Errorf("expiry of what was claimed: got %d", status)
 	}
 	send("POST", "/sandbox/token", `{"token":"new"}`)
 	if status, _ := send("GET", invites, ""); status != 401 {

@@ -18,9 +18,11 @@ The API:
 
 The controls:
   GET    /sandbox/state                              what it remembers
-  POST   /sandbox/faults                             {"kind": "429", "retry_after": "2", "times": 3}, or a list
+  POST   /sandbox/faults                             {"kind": "429", "retry_after": "2", "times": 3}, or a list;
+                                                     with "email" only where that address is invited
   DELETE /sandbox/faults
   POST   /sandbox/claim                              {"email": "ada@example.com"}: the person accepts
+  POST   /sandbox/expire                             {"email": "ada@example.com"}: the invite runs out
   POST   /sandbox/token                              {"token": "…"}: the one accepted from now on
 `
 
@@ -55,7 +57,8 @@ func (r *Retool) sandboxRoutes() {
 		r.ClearFaults()
 		return response{status: http.StatusNoContent}
 	})
-	r.control("POST /sandbox/claim", r.postClaim)
+	r.control("POST /sandbox/claim", func(body []byte) response { return r.postTo(body, r.Claim) })
+	r.control("POST /sandbox/expire", func(body []byte) response { return r.postTo(body, r.Expire) })
 	r.control("POST /sandbox/token", r.postToken)
 	r.control("GET /{$}", func([]byte) response {
 		return response{http.StatusOK, http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, []byte(about)}
@@ -84,14 +87,15 @@ func (r *Retool) postFaults(body []byte) response {
 	return reply(map[string]any{"success": true, "added": len(faults)})
 }
 
-func (r *Retool) postClaim(body []byte) response {
+// postTo does something to the invite of the address in a body.
+func (r *Retool) postTo(body []byte, do func(email string) bool) response {
 	var who struct {
 		Email string `json:"email"`
 	}
 	if err := strictly(body, &who); err != nil {
 		return refuse(http.StatusBadRequest, err.Error())
 	}
-	if !r.Claim(who.Email) {
+	if !do(who.Email) {
 		return refuse(http.StatusNotFound, "No invite of this address can be accepted")
 	}
 	return reply(map[string]any{"success": true})
