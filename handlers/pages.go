@@ -62,12 +62,14 @@ func (s *Server) pageRoutes() {
 	pages.GET("/rules", s.showRules)
 	pages.POST("/rules", s.tryRules)
 	pages.GET("/tokens", s.showTokens, needs(roleAdmin))
+	s.inviteRoutes(pages)
 	pages.RouteNotFound("/*", echo.NotFoundHandler)
 }
 
 // nav is the navigation, in its order. Who may do less than least does not see an entry.
 var nav = []navEntry{
 	{Path: home, Title: "Overview", least: roleRead},
+	{Path: invitePath, Title: "Invite", least: roleInvite},
 	{Path: home + "/rules", Title: "Rules", least: roleRead},
 	{Path: home + "/tokens", Title: "Tokens", least: roleAdmin},
 }

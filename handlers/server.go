@@ -45,6 +45,8 @@ type Options struct {
 	RehearseFor time.Duration
 	// PublicURL is Usher's own address as the world sees it; empty: as whoever looks at a page sees it.
 	PublicURL string
+	// RequestsPerMinute is the pace of sending that all instances share, for people to know; 0: none.
+	RequestsPerMinute int
 	// SignInLinkFor is how long a link of SignInLink can be used, 10 minutes by default.
 	SignInLinkFor time.Duration
 }
@@ -62,6 +64,7 @@ type Server struct {
 	pages       map[string]*template.Template // by name, with the layout; nil: there are no pages
 	crossOrigin *http.CrossOriginProtection
 	signIns     signInLimit
+	importing   importing
 }
 
 // New makes the handler of everything Usher serves.

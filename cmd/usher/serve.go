@@ -81,7 +81,7 @@ func (p *parts) serve(ctx context.Context, listener net.Listener) (err error) {
 			return err
 		}
 		ends = append(ends, release)
-		stages, err := p.behind(door, book)
+		stages, err := p.behind(ctx, door, book)
 		if err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func (p *parts) openLedger(ctx context.Context) (*ledger.Ledger, error) {
 }
 
 // behind puts the handlers behind the door, and returns the stages, which the caller runs.
-func (p *parts) behind(door *handlers.Door, book *ledger.Ledger) (*onboarding.Onboarding, error) {
+func (p *parts) behind(ctx context.Context, door *handlers.Door, book *ledger.Ledger) (*onboarding.Onboarding, error) {
 	stages, err := onboarding.New(onboarding.Options{
 		Ledger: book, Policy: p.policy, Sources: p.sources, Retool: p.retool, LookUps: p.lookUps,
 		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait,
@@ -128,7 +128,9 @@ func (p *parts) behind(door *handlers.Door, book *ledger.Ledger) (*onboarding.On
 	}
 	options := p.handlerOptions(book)
 	options.Warnings, options.Panics = p.warnings().Lines(), stages.Panics
-	door.Open(handlers.New(options))
+	server := handlers.New(options)
+	door.Open(server)
+	server.Begin(ctx)
 	return stages, nil
 }
 
@@ -137,7 +139,7 @@ func (p *parts) handlerOptions(book *ledger.Ledger) handlers.Options {
 	return handlers.Options{
 		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
 		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Rehearse: p.rehearse(book),
-		PublicURL: p.config.PublicURL,
+		PublicURL: p.config.PublicURL, RequestsPerMinute: p.config.Retool.RequestsPerMinute,
 	}
 }
 

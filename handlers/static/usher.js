@@ -65,6 +65,18 @@
     });
   });
 
+  // <form data-drop> takes a file that is dropped on it, for its file field.
+  ["dragover", "dragleave", "drop"].forEach(function (kind) {
+    document.addEventListener(kind, function (event) {
+      var form = event.target.closest && event.target.closest("[data-drop]");
+      var holdsFiles = event.dataTransfer && Array.prototype.indexOf.call(event.dataTransfer.types, "Files") >= 0;
+      if (!form || !holdsFiles) return;
+      event.preventDefault();
+      form.classList.toggle("dropping", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files.length) form.querySelector("[type=file]").files = event.dataTransfer.files;
+    });
+  });
+
   // <button data-confirm="Really?"> asks before its form is sent.
   document.addEventListener("click", function (event) {
     var button = event.target.closest("[data-confirm]");
