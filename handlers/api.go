@@ -25,6 +25,30 @@ const (
 	maxListBody = 1 << 20
 )
 
+// noSuchCall answers what no call is: where the path is one of another method, with those that it takes.
+func (s *Server) noSuchCall(c echo.Context) error {
+	var methods []string
+	for _, one := range s.calls() {
+		if one.isAt(strings.TrimPrefix(c.Request().URL.EscapedPath(), "/v1")) && !slices.Contains(methods, one.method) {
+			methods = append(methods, one.method)
+		}
+	}
+	if len(methods) == 0 {
+		return echo.ErrNotFound
+	}
+	slices.Sort(methods)
+	allow := strings.Join(methods, ", ")
+	c.Response().Header().Set(echo.HeaderAllow, allow)
+	return &problem{Title: http.StatusText(http.StatusMethodNotAllowed), Status: http.StatusMethodNotAllowed, Detail: "this call takes " + allow}
+}
+
+// isAt says whether a path, with its escapes, is the call's.
+func (k call) isAt(path string) bool {
+	return slices.EqualFunc(strings.Split(k.path, "/"), strings.Split(path, "/"), func(want, got string) bool {
+		return want == got || strings.HasPrefix(want, ":") && got != ""
+	})
+}
+
 // readJSON reads a whole body into a struct: no unknown field, nothing behind it.
 func readJSON(c echo.Context, most int64, into any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(c.Response(), c.Request().Body, most))
@@ -128,6 +152,36 @@ func queryNumber(c echo.Context, name string, byDefault, low, high int64) (int64
 		return 0, invalid(fieldError{Field: name, Detail: fmt.Sprintf("wants a whole number from %d to %d", low, high)})
 	}
 	return n, nil
+}
+
+// A pageAsked is which part of a list a call wants: lists are newest first, and go on below an identity.
+type pageAsked struct {
+	before int64
+	limit  int
+}
+
+// queryPage reads ?limit= and ?cursor=.
+func queryPage(c echo.Context) (page pageAsked, err error) {
+	limit, err := queryNumber(c, "limit", 50, 1, 200)
+	if err != nil {
+		return page, err
+	}
+	page.limit = int(limit)
+	if text := c.QueryParam("cursor"); text != "" {
+		if page.before, err = strconv.ParseInt(text, 10, 64); err != nil || page.before <= 0 {
+			return page, invalid(fieldError{Field: "cursor", Detail: "is none that this list gave", Mend: "give the next_cursor of the page before, or none for the first page"})
+		}
+	}
+	return page, nil
+}
+
+// nextCursor is where the list goes on behind a page: nil where the page is not full.
+func nextCursor[T any](page []T, limit int, id func(T) int64) *string {
+	if len(page) < limit {
+		return nil
+	}
+	cursor := strconv.FormatInt(id(page[len(page)-1]), 10)
+	return &cursor
 }
 
 // queryOnly refuses a parameter that a call does not know: a filter with a typing error would answer with

@@ -119,6 +119,10 @@ func TestListInvitations(t *testing.T) {
 		{name: "by source", path: path + "?source=stripe", wantStatus: 200, wantBody: []string{"ada@example.com", "bob@example.com"}},
 		{name: "by another source", path: path + "?source=api", wantStatus: 200, wantBody: []string{`"invitations":[]`}},
 		{name: "by all", path: path + "?state=queued&source=stripe&email=bob%40example.com&limit=1", wantStatus: 200, wantBody: []string{"bob@example.com"}},
+		{name: "since a day", path: path + "?since=2020-01-01", wantStatus: 200, wantBody: []string{"ada@example.com", "eve@held.example"}},
+		{name: "since a time to come", path: path + "?since=2999-01-01T00:00:00Z", wantStatus: 200, wantBody: []string{`"invitations":[]`}},
+		{name: "since what is no time", path: path + "?since=yesterday", wantStatus: 422, wantBody: []string{`"field":"since"`}},
+		{name: "a filter with a typing error", path: path + "?stat=failed", wantStatus: 422, wantBody: []string{`"field":"stat"`, "is not a parameter of this call"}},
 		{name: "a quotation mark is text", path: path + "?source=" + url.QueryEscape(`' or 1=1 --`), wantStatus: 200, wantBody: []string{`"invitations":[]`}},
 		{name: "the least limit", path: path + "?limit=1", wantStatus: 200, wantBody: []string{`"next_cursor":"3"`}},
 		{name: "the greatest limit", path: path + "?limit=200", wantStatus: 200},
@@ -293,6 +297,35 @@ func TestSummary(t *testing.T) {
 		{name: "sending is stopped", before: pace(ledger.PaceChange{Stop: "Retool refuses the token"}), path: path, wantStatus: 200, wantBody: []string{`"state":"stopped","reason":"Retool refuses the token","since":"20`, `"next_try_at":"20`}},
 		{name: "Retool works again", before: pace(ledger.PaceChange{Works: true}), path: path, wantStatus: 200, wantBody: []string{`"sending":{"state":"going on"}`, `"warnings":[]`}},
 	})
+}
+
+func TestSummaryTellsSeats(t *testing.T) {
+	priced := func(price string, included int64) func(*handlers.Options) {
+		return func(o *handlers.Options) { o.Seats = handlers.Seats{Price: price, Currency: "EUR", Included: included} }
+	}
+	const none = `"price":null,"cost":null,"cost_with_sent":null`
+	tests := []struct {
+		name   string
+		change func(*handlers.Options)
+		want   string // with 3 who came in, and 2 who may
+	}{
+		{name: "no price", change: priced("", 0), want: `"seats":{"accepted":3,"sent":2,"included":0,` + none},
+		{name: "no price, some included", change: priced("", 7), want: `"included":7,` + none},
+		{name: "a price", change: priced("12.50", 0), want: `"price":"12.50","currency":"EUR","cost":"37.50","cost_with_sent":"62.50"`},
+		{name: "a price without cents", change: priced("8", 0), want: `"cost":"24","cost_with_sent":"40"`},
+		{name: "a price that no binary fraction holds", change: priced("0.1", 0), want: `"cost":"0.3","cost_with_sent":"0.5"`},
+		{name: "some are included", change: priced("12.50", 2), want: `"included":2,"price":"12.50","currency":"EUR","cost":"12.50","cost_with_sent":"37.50"`},
+		{name: "all are included", change: priced("12.50", 100), want: `"cost":"0.00","cost_with_sent":"0.00"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, tt.change)
+			for i, state := range []ledger.State{ledger.Accepted, ledger.Accepted, ledger.Accepted, ledger.Sent, ledger.Sent, ledger.Failed} {
+				w.settle(t, w.record(t, fmt.Sprintf("evt_%d", i), fmt.Sprintf("user%d@example.com", i)), state, "")
+			}
+			run(t, w, []scenario{{name: "is told", path: "/v1/summary", wantStatus: 200, wantBody: []string{tt.want, `"expiring_soon":0`}}})
+		})
+	}
 }
 
 // A later clock finds that nobody sends what is due.

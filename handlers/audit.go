@@ -3,7 +3,6 @@ package handlers
 import (
 	"math"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -32,11 +31,7 @@ func (s *Server) listAudit(c echo.Context) error {
 	if err := queryOnly(c, "invitation", "actor", "limit", "cursor"); err != nil {
 		return err
 	}
-	limit, err := queryNumber(c, "limit", 50, 1, 200)
-	if err != nil {
-		return err
-	}
-	cursor, err := queryNumber(c, "cursor", 0, 1, math.MaxInt64)
+	asked, err := queryPage(c)
 	if err != nil {
 		return err
 	}
@@ -44,17 +39,13 @@ func (s *Server) listAudit(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := s.Ledger.Audit(c.Request().Context(), ledger.AuditFilter{Invitation: invitation, Actor: c.QueryParam("actor"), Before: cursor, Limit: int(limit)})
+	found, err := s.Ledger.Audit(c.Request().Context(), ledger.AuditFilter{Invitation: invitation, Actor: c.QueryParam("actor"), Before: asked.before, Limit: asked.limit})
 	if err != nil {
 		return err
 	}
 	page := struct {
 		Entries    []auditEntry `json:"entries"`
 		NextCursor *string      `json:"next_cursor"`
-	}{Entries: each(found, newAuditEntry)}
-	if len(found) == int(limit) {
-		next := strconv.FormatInt(found[len(found)-1].ID, 10)
-		page.NextCursor = &next
-	}
+	}{each(found, newAuditEntry), nextCursor(found, asked.limit, func(e ledger.Entry) int64 { return e.ID })}
 	return c.JSON(http.StatusOK, page)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -75,11 +74,7 @@ func (s *Server) listEvents(c echo.Context) error {
 	page := struct {
 		Events     []event `json:"events"`
 		NextCursor *string `json:"next_cursor"`
-	}{Events: each(found, newEvent)}
-	if len(found) == filter.Limit {
-		cursor := strconv.FormatInt(found[len(found)-1].ID, 10)
-		page.NextCursor = &cursor
-	}
+	}{each(found, newEvent), nextCursor(found, filter.Limit, func(e ledger.Event) int64 { return e.ID })}
 	return c.JSON(http.StatusOK, page)
 }
 
@@ -87,11 +82,8 @@ func eventFilter(c echo.Context) (f ledger.EventFilter, err error) {
 	if err := queryOnly(c, "reason", "outcome", "source", "type", "email", "since", "limit", "cursor"); err != nil {
 		return f, err
 	}
-	limit, err := queryNumber(c, "limit", 50, 1, 200)
+	page, err := queryPage(c)
 	if err != nil {
-		return f, err
-	}
-	if f.Before, err = queryNumber(c, "cursor", 0, 1, math.MaxInt64); err != nil {
 		return f, err
 	}
 	if f.Since, err = queryTime(c, "since"); err != nil {
@@ -104,7 +96,8 @@ func eventFilter(c echo.Context) (f ledger.EventFilter, err error) {
 	if f.Outcome = access.Outcome(c.QueryParam("outcome")); f.Outcome != "" && !slices.Contains(outcomes, f.Outcome) {
 		return f, invalid(fieldError{Field: "outcome", Detail: "is no outcome of a decision", Mend: fmt.Sprintf("one of %v", outcomes)})
 	}
-	f.Reason, f.Source, f.Type, f.Limit = access.Reason(c.QueryParam("reason")), c.QueryParam("source"), c.QueryParam("type"), int(limit)
+	f.Reason, f.Source, f.Type, f.Limit = access.Reason(c.QueryParam("reason")), c.QueryParam("source"), c.QueryParam("type"), page.limit
+	f.Before = page.before
 	return f, nil
 }
 
@@ -188,6 +181,10 @@ type aside struct {
 	Error      string     `json:"error"`
 }
 
+func newAside(d ledger.SetAside) aside {
+	return aside{d.Delivery, d.Source, when(d.ReceivedAt), when(d.At), d.Tries, d.Error}
+}
+
 // listDeliveries lists the deliveries that were set aside: they wait for a person, and for a replay.
 func (s *Server) listDeliveries(c echo.Context) error {
 	if err := queryOnly(c, "state", "limit", "cursor"); err != nil {
@@ -196,74 +193,17 @@ func (s *Server) listDeliveries(c echo.Context) error {
 	if c.QueryParam("state") != "set_aside" {
 		return invalid(fieldError{Field: "state", Detail: "is none that deliveries are listed by", Mend: "set_aside"})
 	}
-	limit, err := queryNumber(c, "limit", 50, 1, 200)
+	asked, err := queryPage(c)
 	if err != nil {
 		return err
 	}
-	before, err := queryNumber(c, "cursor", 0, 1, math.MaxInt64)
-	if err != nil {
-		return err
-	}
-	found, err := s.Ledger.SetAside(c.Request().Context(), before, int(limit))
+	found, err := s.Ledger.SetAside(c.Request().Context(), asked.before, asked.limit)
 	if err != nil {
 		return err
 	}
 	page := struct {
 		Deliveries []aside `json:"deliveries"`
 		NextCursor *string `json:"next_cursor"`
-	}{Deliveries: each(found, func(d ledger.SetAside) aside {
-		return aside{d.Delivery, d.Source, when(d.ReceivedAt), when(d.At), d.Tries, d.Error}
-	})}
-	if len(found) == int(limit) {
-		cursor := strconv.FormatInt(found[len(found)-1].Delivery, 10)
-		page.NextCursor = &cursor
-	}
+	}{each(found, newAside), nextCursor(found, asked.limit, func(d ledger.SetAside) int64 { return d.Delivery })}
 	return c.JSON(http.StatusOK, page)
-}
-
-// summary answers how Usher is doing at a glance.
-func (s *Server) summary(c echo.Context) error {
-	found, err := s.Ledger.Summary(c.Request().Context())
-	if err != nil {
-		return err
-	}
-	wire := struct {
-		Invitations   map[ledger.State]int64 `json:"invitations"`
-		Undecided     int64                  `json:"undecided_deliveries"`
-		SetAside      int64                  `json:"set_aside_deliveries"`
-		LookingUp     int64                  `json:"looking_up"`
-		OldestWaiting *time.Time             `json:"oldest_waiting"`
-		Due           due                    `json:"oldest_due"`
-		Sending       sending                `json:"sending"`
-		Warnings      []string               `json:"warnings"`
-	}{found.Invitations, found.Undecided, found.SetAside, found.LookingUp, when(found.OldestWaiting),
-		due{when(found.Due.Delivery), when(found.Job), when(found.Due.Invitation)}, sendingNow(found.Due, s.Now()), append([]string{}, s.Warnings...)}
-	return c.JSON(http.StatusOK, wire)
-}
-
-// due is since when the oldest work of each kind waits that should have been done; null where there is none.
-type due struct {
-	Delivery   *time.Time `json:"delivery"`
-	Job        *time.Time `json:"job"`
-	Invitation *time.Time `json:"invitation"`
-}
-
-func sendingNow(d ledger.Due, now time.Time) sending {
-	if p := d.Pace; p.StoppedReason != "" {
-		return sending{State: "stopped", Reason: p.StoppedReason, Since: when(p.StoppedAt), NextTryAt: when(p.NotBefore)}
-	} else if p.NotBefore.After(now) {
-		return sending{State: "waiting", Reason: "Retool asked us to slow down", NextTryAt: when(p.NotBefore)}
-	}
-	if idle := d.Idle(now); idle > ledger.IdleAfter {
-		return sending{State: "idle", Reason: "an invitation is due and nobody sends it", Since: when(now.Add(-idle))}
-	}
-	return sending{State: "going on"}
-}
-
-// sending is whether invitations go out, and if not, why and until when.
-type sending struct {
-	State     string     `json:"state"` // "going on", "waiting", "stopped", "idle"
-	Reason    string     `json:"reason,omitempty"`
-	Since     *time.Time `json:"since,omitempty"`
-	NextTryAt *time.Time `json:"next_try_at,omitempty"`
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -77,15 +75,14 @@ func (s *Server) answerInvitation(c echo.Context, status int, id int64) error {
 }
 
 func (s *Server) listInvitations(c echo.Context) error {
+	if err := queryOnly(c, "state", "email", "source", "since", "limit", "cursor"); err != nil {
+		return err
+	}
 	state, err := queryState(c, "")
 	if err != nil {
 		return err
 	}
-	limit, err := queryNumber(c, "limit", 50, 1, 200)
-	if err != nil {
-		return err
-	}
-	cursor, err := queryNumber(c, "cursor", 0, 1, math.MaxInt64)
+	page, err := queryPage(c)
 	if err != nil {
 		return err
 	}
@@ -93,7 +90,11 @@ func (s *Server) listInvitations(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.answerInvitations(c, ledger.Filter{State: state, Email: email, Source: c.QueryParam("source"), Before: cursor, Limit: int(limit)})
+	since, err := queryTime(c, "since")
+	if err != nil {
+		return err
+	}
+	return s.answerInvitations(c, ledger.Filter{State: state, Email: email, Source: c.QueryParam("source"), Since: since, Before: page.before, Limit: page.limit})
 }
 
 func (s *Server) answerInvitations(c echo.Context, filter ledger.Filter) error {
@@ -108,10 +109,7 @@ func (s *Server) answerInvitations(c echo.Context, filter ledger.Filter) error {
 	for _, inv := range found {
 		page.Invitations = append(page.Invitations, newInvitation(inv))
 	}
-	if len(found) == filter.Limit {
-		cursor := strconv.FormatInt(found[len(found)-1].ID, 10)
-		page.NextCursor = &cursor
-	}
+	page.NextCursor = nextCursor(found, filter.Limit, func(inv ledger.Invitation) int64 { return inv.ID })
 	return c.JSON(http.StatusOK, page)
 }
 

@@ -46,6 +46,8 @@ type Options struct {
 	// PublicURL is Usher's own address as the world sees it; empty: as whoever looks at a page sees it.
 	PublicURL string
 	// RequestsPerMinute is the pace of sending that all instances share, for people to know; 0: none.
+	Seats Seats // for the estimate in the summary
+	// RequestsPerMinute is how many calls of the API one actor may make; 0 is no limit.
 	RequestsPerMinute int
 	// SignInLinkFor is how long a link of SignInLink can be used, 10 minutes by default.
 	SignInLinkFor time.Duration
@@ -58,6 +60,7 @@ type Server struct {
 	metrics  *metrics
 	ready    readiness
 	draining atomic.Bool
+	callLimits
 	// rehearsing is held while rules are tried on history.
 	rehearsing sync.Mutex
 
@@ -91,7 +94,7 @@ func (s *Server) routes() {
 		e.HEAD(path, s.greet)
 	}
 
-	api := e.Group("/v1", s.authorize)
+	api := e.Group("/v1", s.authorize, s.limit)
 	for _, r := range s.calls() {
 		do := r.do
 		if r.method == http.MethodPost {
@@ -99,7 +102,7 @@ func (s *Server) routes() {
 		}
 		api.Add(r.method, r.path, allow(r.role, do))
 	}
-	api.RouteNotFound("/*", echo.NotFoundHandler)
+	api.RouteNotFound("/*", s.noSuchCall)
 
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		e.Add(method, "/livez", s.livez)
@@ -137,7 +140,7 @@ func (s *Server) calls() []call {
 		{"POST", "/deliveries/:id/replay", roleAdmin, s.replayDelivery},
 		{"GET", "/rules/test", roleRead, s.testRules},
 		{"POST", "/rules/test", roleRead, s.testRules},
-		{"GET", "/summary", roleRead, s.summary},
+		{"GET", "/summary", roleRead, s.showSummary},
 		{"GET", "/audit", roleAdmin, s.listAudit},
 		{"GET", "/tokens", roleAdmin, s.listTokens},
 		{"POST", "/tokens", roleAdmin, s.createToken},

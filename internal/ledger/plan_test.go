@@ -76,7 +76,7 @@ func hot(g grammar) []struct {
 	args  []any
 } {
 	invitations := func(f Filter) string {
-		query, _ := f.query()
+		query, _ := f.query(0)
 		return query
 	}
 	events := func(f EventFilter, from int64) string {
@@ -89,6 +89,7 @@ func hot(g grammar) []struct {
 		query string
 		args  []any
 	}{
+		{"the first invitation since", firstInvitation.next, []any{7}},
 		{"what waits to be decided", undecidedBodies + neverTried + ` limit $1` + g.skipLocked, []any{48}},
 		{"what failed before", undecidedBodies + triedBefore + ` limit $1` + g.skipLocked, []any{48}},
 		{"a known identity", `select id from events where source = $1 and event_id = $2`, []any{"stripe", "evt_1"}},

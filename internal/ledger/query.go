@@ -48,8 +48,9 @@ type Filter struct {
 	State  State
 	Email  string // a whole address
 	Source string
-	Before int64 // identities below this one: the cursor
-	Limit  int   // 0: no limit
+	Since  time.Time // made then or later
+	Before int64     // identities below this one: the cursor
+	Limit  int       // 0: no limit
 }
 
 // An EventFilter narrows a list of events. The zero value takes everything. Reason, Outcome and Email are of
@@ -72,15 +73,25 @@ func (l *Ledger) Invitation(ctx context.Context, id int64) (Invitation, error) {
 
 // Invitations lists invitations, newest first.
 func (l *Ledger) Invitations(ctx context.Context, f Filter) ([]Invitation, error) {
-	query, args := f.query()
+	var from int64
+	if !f.Since.IsZero() {
+		var err error
+		if from, err = l.firstSince(ctx, firstInvitation, f.Since.Add(-sinceSlack)); err != nil {
+			return nil, err
+		}
+	}
+	query, args := f.query(from)
 	return collect(ctx, l.read, scanInvitation, query, args...)
 }
 
-func (f Filter) query() (string, []any) {
+// query reads from an identity on: they grow with time.
+func (f Filter) query(since int64) (string, []any) {
 	where := conditions{}
 	where.add("state = ", string(f.State), f.State != "")
 	where.add("email = ", f.Email, f.Email != "")
 	where.add("source = ", f.Source, f.Source != "")
+	where.add("created_at >= ", millis(f.Since), !f.Since.IsZero())
+	where.add("id >= ", since, since > 0)
 	where.add("id < ", f.Before, f.Before > 0)
 	return `select ` + invitationColumns + ` from invitations` + where.text + ` order by id desc` + limited(f.Limit), where.args
 }
@@ -307,6 +318,7 @@ type Summary struct {
 	OldestWaiting time.Time // of the deliveries undecided and the invitations queued; zero when nothing waits
 	SetAside      int64     // deliveries that could not be decided, for a person to look at
 	LookingUp     int64     // events whose address is still being asked for
+	Expiring      int64     // invites that nobody has used yet and whose links end within ExpiringWithin
 	Due
 }
 
@@ -321,7 +333,7 @@ func (l *Ledger) Summary(ctx context.Context) (s Summary, err error) {
 		return s, fmt.Errorf("count what there is: %w", err)
 	}
 	maps.Copy(s.Invitations, counted.invitations)
-	s.Undecided, s.LookingUp = counted.undecided, counted.lookingUp
+	s.Undecided, s.LookingUp, s.Expiring = counted.undecided, counted.lookingUp, counted.expiring
 	var oldest sql.NullInt64
 	err = l.read.QueryRowContext(ctx, `select
 		(select count(*) from undecided where set_aside_at is not null),
@@ -346,6 +358,7 @@ const (
 type counts struct {
 	invitations          map[State]int64
 	undecided, lookingUp int64 // undecided with what was set aside
+	expiring             int64
 	until                time.Time
 }
 
@@ -367,6 +380,10 @@ func (l *Ledger) counts(ctx context.Context) (counts, error) {
 		return c, err
 	}
 	err = l.read.QueryRowContext(ctx, `select (`+countUndecided+`), (`+l.grammar.lookUpsWaiting+`)`, LookUpJob{}.Kind()).Scan(&c.undecided, &c.lookingUp)
+	if err != nil {
+		return c, err
+	}
+	err = l.read.QueryRowContext(ctx, l.grammar.countExpiring(), millis(l.now().Add(ExpiringWithin)), expiringMost).Scan(&c.expiring)
 	all := c.undecided + c.lookingUp
 	for _, s := range states {
 		c.invitations[s.state] = s.n

@@ -21,11 +21,12 @@ func ids(invitations []ledger.Invitation) []int64 {
 
 func testQuery(t *testing.T, open opener) {
 	t.Run("lists by what a filter names", func(t *testing.T) {
-		l, _ := opened(t, open)
-		for i, source := range []string{"stripe", "form", "stripe", "form", "stripe"} {
+		l, c := opened(t, open)
+		for i, source := range []string{"stripe", "form", "stripe", "form", "stripe"} { // an hour apart
 			v := verdict(t, "evt_"+itoa(i), "person"+itoa(i+1)+"@example.com", access.Invite)
 			v.Event.Source = source
 			must[int64](t)(l.Record(t.Context(), v))
+			c.step(time.Hour)
 		}
 		put(t, l, invitation(t, l, 2), ledger.Failed)
 		put(t, l, invitation(t, l, 3), ledger.Failed)
@@ -46,7 +47,12 @@ func testQuery(t *testing.T, open opener) {
 			{name: "the first page", filter: ledger.Filter{Limit: 2}, want: []int64{5, 4}},
 			{name: "the next page", filter: ledger.Filter{Limit: 2, Before: 4}, want: []int64{3, 2}},
 			{name: "the last page", filter: ledger.Filter{Limit: 2, Before: 2}, want: []int64{1}},
-			{name: "all together", filter: ledger.Filter{State: ledger.Queued, Source: "stripe", Before: 5, Limit: 9, Email: "person1@example.com"}, want: []int64{1}},
+			{name: "a time, to the millisecond", filter: ledger.Filter{Since: start.Add(3 * time.Hour)}, want: []int64{5, 4}},
+			{name: "a time just after", filter: ledger.Filter{Since: start.Add(3*time.Hour + time.Millisecond)}, want: []int64{5}},
+			{name: "a time to come", filter: ledger.Filter{Since: start.Add(99 * time.Hour)}, want: []int64{}},
+			{name: "a time before all", filter: ledger.Filter{Since: start.Add(-time.Hour)}, want: []int64{5, 4, 3, 2, 1}},
+			{name: "a time, a state and a page", filter: ledger.Filter{Since: start.Add(time.Hour), State: ledger.Failed, Before: 3}, want: []int64{2}},
+			{name: "all together", filter: ledger.Filter{State: ledger.Queued, Source: "stripe", Since: start, Before: 5, Limit: 9, Email: "person1@example.com"}, want: []int64{1}},
 		}
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
@@ -80,6 +86,17 @@ func testQuery(t *testing.T, open opener) {
 		equal(t, "set aside", s.SetAside, 1)
 		equal(t, "undecided", s.Undecided, 0)
 		equal(t, "what is set aside does not wait", s.OldestWaiting, start.Add(time.Hour))
+	})
+
+	t.Run("counts the links that die soon", func(t *testing.T) {
+		l, c := opened(t, open)
+		for i, in := range []time.Duration{-time.Hour, ledger.ExpiringWithin, ledger.ExpiringWithin + time.Millisecond} {
+			must[bool](t)(l.Settle(t.Context(), invited(t, l, "person"+itoa(i)+"@example.com"), ledger.Settlement{State: ledger.Sent, ExpiresAt: c.Now().Add(in),
+				Attempt: ledger.Attempt{Kind: "invite", StartedAt: start, Outcome: "sent"}}))
+		}
+		must[ledger.Invitation](t)(l.Revoke(t.Context(), "test", invited(t, l, "person0@example.com").ID))
+		invited(t, l, "queued@example.com")
+		equal(t, "expiring", summary(t, l).Expiring, 1)
 	})
 
 	t.Run("finds the newest event by its sender's identity", func(t *testing.T) {

@@ -22,9 +22,8 @@ const expiringMost = 10_000
 // Stats are what people look at first. The counts of a large ledger may be some seconds old.
 type Stats struct {
 	Summary
-	Expiring int64 // invites that nobody has used yet and whose links end within ExpiringWithin
-	Days     []Day // StatsDays of them, oldest first: the last is today
-	Sources  []SourceStats
+	Days    []Day // StatsDays of them, oldest first: the last is today
+	Sources []SourceStats
 }
 
 // A Day is what came on one day in UTC, and what has become of it by now.
@@ -147,9 +146,6 @@ func (l *Ledger) countStats(ctx context.Context) (s Stats, err error) {
 		return s, err
 	}
 	now := l.now().UTC()
-	if err = l.read.QueryRowContext(ctx, l.grammar.countExpiring(), millis(now.Add(ExpiringWithin)), expiringMost).Scan(&s.Expiring); err != nil {
-		return s, fmt.Errorf("count what expires: %w", err)
-	}
 	if s.Days, err = l.days(ctx, now); err != nil {
 		return s, err
 	}
