@@ -368,3 +368,42 @@ func TestImportGoesOnAfterARestart(t *testing.T) {
 		t.Errorf("the trail has %d lines (%v)", len(trail), err)
 	}
 }
+
+// A long list is shown and sent as fast as a short one is, or nearly.
+func TestImportTenThousand(t *testing.T) {
+	w := newWorld(t, nil)
+	b := newBrowser(t, w).signIn(t, "")
+	var list strings.Builder
+	list.WriteString("email,groups,note\n")
+	for i := range 10_000 {
+		fmt.Fprintf(&list, "person%d@customer%d.example,42,\"from the list, row %d\"\n", i, i%700, i)
+	}
+	timed := func(what string, do func()) {
+		start := time.Now()
+		do()
+		t.Logf("%s: %s", what, time.Since(start).Round(time.Millisecond))
+	}
+	var path, body string
+	timed("read and keep", func() { path = b.draft(t, "", list.String()) })
+	timed("show the draft", func() { _, body = b.get(t, path) })
+	has(t, body, "10,000 people to invite", "Send 10,000 invitations")
+	timed("show its last page", func() { _, body = b.get(t, path+"?from=9900") })
+	has(t, body, "person9999@customer199.example")
+	timed("answer the click", func() {
+		answer, _ := b.post(t, path, nil)
+		isRedirect(t, answer, path)
+	})
+	_, body = b.get(t, path)
+	has(t, body, "List of 10,000 people")
+	timed("record all", func() { w.recorded(t, path) })
+	timed("show the list", func() { _, body = b.get(t, path) })
+	has(t, body, `To be sent <span class="count">10,000</span>`)
+	timed("show its last page", func() { _, body = b.get(t, path+"?from=9900&show=queued") })
+	has(t, body, "person9999@customer199.example")
+	timed("the bar", func() { _, body = b.get(t, path+"/progress", "HX-Request", "true") })
+	has(t, body, "<dt>To be sent</dt><dd>10,000</dd>", `max="10000" value="0"`)
+	summary, err := w.ledger.Summary(t.Context())
+	if err != nil || summary.Invitations[ledger.Queued] != 10_000 {
+		t.Errorf("%d are queued (%v)", summary.Invitations[ledger.Queued], err)
+	}
+}
