@@ -291,7 +291,7 @@ func (s *Server) fillSent(ctx context.Context, page *importPage, from int) error
 	if err != nil {
 		return err
 	}
-	page.Progress = progress
+	page.Progress, page.Live = progress, !progress.Done
 	page.addTab("", "All", page.Recorded)
 	for _, t := range stateTabs {
 		page.addTab(string(t.state), t.title, counted.States[t.state])

@@ -156,6 +156,8 @@ type importPage struct {
 	Shown    string // the tab
 	Next     string // the address of the next rows, "" where there are none
 	Previous bool   // there are rows before these
+	Self     string // the address of these
+	Live     bool   // they change by themselves
 	Error    string
 }
 
@@ -208,7 +210,7 @@ func (s *Server) answerImport(c echo.Context, status int, list ledger.Import, mi
 	if err != nil {
 		return err
 	}
-	page.Previous = from > 0
+	page.Previous, page.Self = from > 0, page.link(page.Shown, int(from))
 	if list.StartedAt.IsZero() {
 		err = s.fillDraft(c.Request().Context(), &page, int(from))
 	} else {

@@ -69,7 +69,7 @@ func (s *Server) pageRoutes() {
 // nav is the navigation, in its order. Who may do less than least does not see an entry.
 var nav = []navEntry{
 	{Path: home, Title: "Overview", least: roleRead},
-	{Path: invitePath, Title: "Invite", least: roleInvite},
+	{Path: invitePath, Title: "Invite", least: roleInvite, also: importPath},
 	{Path: home + "/rules", Title: "Rules", least: roleRead},
 	{Path: home + "/tokens", Title: "Tokens", least: roleAdmin},
 }
@@ -78,13 +78,15 @@ var nav = []navEntry{
 type navEntry struct {
 	Path, Title string
 	least       role
+	also        string // pages that are reached from it
 	Current     bool
 }
 
 func navFor(v *viewer, route string) (entries []navEntry) {
 	for _, entry := range nav {
 		if v != nil && v.Role.allows(entry.least) {
-			entry.Current = entry.Path == route || entry.Path != home && strings.HasPrefix(route, entry.Path+"/")
+			below := func(path string) bool { return path != "" && path != home && strings.HasPrefix(route, path+"/") }
+			entry.Current = entry.Path == route || below(entry.Path) || below(entry.also)
 			entries = append(entries, entry)
 		}
 	}
