@@ -63,6 +63,7 @@ func (s *Server) pageRoutes() {
 	pages.POST("/rules", s.tryRules)
 	pages.GET("/tokens", s.showTokens, needs(roleAdmin))
 	s.inviteRoutes(pages)
+	s.sourceRoutes(pages)
 	pages.RouteNotFound("/*", echo.NotFoundHandler)
 }
 
@@ -70,6 +71,7 @@ func (s *Server) pageRoutes() {
 var nav = []navEntry{
 	{Path: home, Title: "Overview", least: roleRead},
 	{Path: invitePath, Title: "Invite", least: roleInvite, also: importPath},
+	{Path: sourcesPath, Title: "Sources", least: roleRead, also: eventsPath},
 	{Path: home + "/rules", Title: "Rules", least: roleRead},
 	{Path: home + "/tokens", Title: "Tokens", least: roleAdmin},
 }

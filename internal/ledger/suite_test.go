@@ -65,6 +65,7 @@ func suite(t *testing.T, open opener) {
 		{name: "retention of bodies", test: testRetentionOfBodies},
 		{name: "retention of events", test: testRetentionOfEvents},
 		{name: "retention of jobs", test: testRetentionOfJobs},
+		{name: "how far a delivery is", test: testDeliveryState},
 		{name: "imports", test: testImports},
 		{name: "drafts of imports", test: testDrafts},
 		{name: "secrets", test: testSecrets},

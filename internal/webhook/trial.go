@@ -21,7 +21,12 @@ import (
 var ErrNoSample = errors.New("the source names no preset, so that there is no sample of its events")
 
 // Preset is the preset whose events the source takes, "" where it is described by its own fields alone.
-func (s *Source) Preset() string { return s.preset }
+func (s *Source) Preset() string {
+	if s.stripe != nil {
+		return kindStripe // that kind is its preset's alone
+	}
+	return s.preset
+}
 
 // Proof says in a few words how the source's sender proves that a request is its own.
 func (s *Source) Proof() string { return s.verify.Proof() }
