@@ -390,9 +390,9 @@ func (b *tab) click(name string, beside ...string) {
 }
 
 // doubleClick presses twice, as fast as a hand can: of two clicks within one turn of its loop Chromium submits one.
-func (b *tab) doubleClick(name string) {
+func (b *tab) doubleClick(name string, beside ...string) {
 	b.t.Helper()
-	at := b.spot("click "+name, "spot", "press", name)
+	at := b.spot("click "+name, "spot", append([]string{"press", name}, beside...)...)
 	b.must("click "+name, chromedp.Do(b.ctx, chromedp.MouseClickXY(at.X, at.Y)))
 	time.Sleep(betweenClicks)
 	b.must("click again "+name, chromedp.Do(b.ctx, chromedp.MouseClickXY(at.X, at.Y, chromedp.ClickCount(2))))
@@ -437,14 +437,28 @@ func (b *tab) tabTo(name string) {
 	b.t.Fatalf("the Tab key never came to %q, but to %q", name, passed)
 }
 
+// mark leaves something in the page that a reload takes away; marked tells whether it is there.
+func (b *tab) mark() {
+	b.t.Helper()
+	_, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("window.usherMark = true"))
+	b.must("mark the page", err)
+}
+
+func (b *tab) marked() bool {
+	b.t.Helper()
+	there, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!window.usherMark"))
+	b.must("look for the mark", err)
+	return there
+}
+
 // upload gives files to the page's file field.
 func (b *tab) upload(paths ...string) {
 	b.t.Helper()
-	field, err := chromedp.Run(b.ctx, chromedp.Evaluate[*runtime.RemoteObject](strings.TrimSpace(pageScript)+".file()"))
-	b.must("find the file field", err)
-	if field.ObjectID == "" {
-		b.t.Fatalf("the page %s has no field for a file", b.address())
-	}
+	var field *runtime.RemoteObject
+	b.until("find the file field", func() (_ bool, err error) {
+		field, err = chromedp.Run(b.ctx, chromedp.Evaluate[*runtime.RemoteObject](strings.TrimSpace(pageScript)+".file()"))
+		return err == nil && field.ObjectID != "", err
+	})
 	call(b, dom.SetFileInputFiles, dom.SetFileInputFilesParams{Files: paths, ObjectID: field.ObjectID})
 }
 

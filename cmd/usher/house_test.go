@@ -139,6 +139,17 @@ func (h *house) deliver(source string, header http.Header, body []byte) {
 	}
 }
 
+// count counts in the ledger, beside the Usher that has it open.
+func (h *house) count(query string, args ...any) (n int) {
+	h.t.Helper()
+	db := h.db()
+	defer db.Close()
+	if err := db.QueryRowContext(h.t.Context(), query, args...).Scan(&n); err != nil {
+		h.t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
 // change changes the ledger as no person and no Usher would, such as to let time pass.
 func (h *house) change(statement string, args ...any) {
 	h.t.Helper()

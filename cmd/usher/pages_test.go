@@ -17,6 +17,9 @@ func TestPages(t *testing.T) {
 	t.Run("sign in, come back to where one was when the session ends, and sign out", testSigningIn)
 	t.Run("everybody can use every page", testEveryPage)
 	t.Run("try a change of the rules before it decides", testTryingRules)
+	t.Run("invite, and see it become sent without reloading", testInviting)
+	t.Run("import a list, and see it go out", testImporting)
+	t.Run("the main paths work without scripts", testWithoutScripts)
 }
 
 func testSigningIn(t *testing.T) {

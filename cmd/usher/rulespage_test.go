@@ -11,7 +11,7 @@ func testTryingRules(t *testing.T) {
 	h.paid(webhooktest.StripeEvent{Email: "ada@lovelace.example", Name: "<img src=x onerror=alert(1)>"})
 	h.paid(webhooktest.StripeEvent{Email: "boss@acme.example"})
 	h.invitation("ada@lovelace.example", "sent")
-	h.until("both are decided", func() bool { return h.decisions() == 2 })
+	h.until("both are decided", func() bool { return h.count(`select count(*) from decisions`) == 2 })
 	b := h.enter()
 	b.click("Rules")
 	b.see("Try rules on what came", "A change to begin with")
@@ -25,18 +25,7 @@ func testTryingRules(t *testing.T) {
 	b.see("2 events would be decided differently", "changed domains", "ada@lovelace.example", "lovelace.example is on your list of denied domains.",
 		"Is sent already: nothing is taken back.", "boss@acme.example")
 	b.everyLook()
-	if n := h.decisions(); n != 2 {
+	if n := h.count(`select count(*) from decisions`); n != 2 {
 		t.Errorf("there are %d decisions, and were two", n)
 	}
-}
-
-// decisions counts them in the ledger.
-func (h *house) decisions() (n int) {
-	h.t.Helper()
-	db := h.db()
-	defer db.Close()
-	if err := db.QueryRowContext(h.t.Context(), `select count(*) from decisions`).Scan(&n); err != nil {
-		h.t.Fatal(err)
-	}
-	return n
 }

@@ -77,6 +77,13 @@
     });
   });
 
+  // The second click of a double click does nothing: by then another page may be under the mouse.
+  document.addEventListener("click", function (event) {
+    if (event.detail < 2 || !event.target.closest("button")) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, true);
+
   // <button data-confirm="Really?"> asks before its form is sent.
   document.addEventListener("click", function (event) {
     var button = event.target.closest("[data-confirm]");
