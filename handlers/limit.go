@@ -40,13 +40,13 @@ func (l *callLimits) take(who string, perMinute int, now time.Time) (wait time.D
 func (s *Server) limit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		_, inside := insideActor(c.Request().Context())
-		if inside || s.RequestsPerMinute <= 0 {
+		if inside || s.CallsPerMinute <= 0 {
 			return next(c)
 		}
 		who := actorOf(c).name
-		if wait := s.callLimits.take(who, s.RequestsPerMinute, s.Now()); wait > 0 {
+		if wait := s.callLimits.take(who, s.CallsPerMinute, s.Now()); wait > 0 {
 			return &problem{Title: http.StatusText(http.StatusTooManyRequests), Status: http.StatusTooManyRequests, retryAfter: int(math.Ceil(wait.Seconds())),
-				Detail: fmt.Sprintf("%s makes more than %d calls a minute: the limit is api.requests_per_minute", who, s.RequestsPerMinute)}
+				Detail: fmt.Sprintf("%s makes more than %d calls a minute: the limit is api.requests_per_minute", who, s.CallsPerMinute)}
 		}
 		return next(c)
 	}

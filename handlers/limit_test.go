@@ -10,7 +10,7 @@ import (
 func TestRateLimit(t *testing.T) {
 	now := time.Now()
 	w := newWorld(t, func(o *handlers.Options) {
-		o.Now, o.RequestsPerMinute = func() time.Time { return now }, 4
+		o.Now, o.CallsPerMinute = func() time.Time { return now }, 4
 		o.Tokens = []handlers.Token{{Name: "dashboard", Hash: hash(readToken), Role: "read"}}
 	})
 	const path = "/v1/invitations"

@@ -46,9 +46,10 @@ type Options struct {
 	// PublicURL is Usher's own address as the world sees it; empty: as whoever looks at a page sees it.
 	PublicURL string
 	// RequestsPerMinute is the pace of sending that all instances share, for people to know; 0: none.
-	Seats Seats // for the estimate in the summary
-	// RequestsPerMinute is how many calls of the API one actor may make; 0 is no limit.
 	RequestsPerMinute int
+	// CallsPerMinute is how many calls of the API one actor may make; 0: any number.
+	CallsPerMinute int
+	Seats          Seats // for the estimate in the summary
 	// SignInLinkFor is how long a link of SignInLink can be used, 10 minutes by default.
 	SignInLinkFor time.Duration
 }

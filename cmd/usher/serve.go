@@ -139,7 +139,8 @@ func (p *parts) handlerOptions(book *ledger.Ledger) handlers.Options {
 	return handlers.Options{
 		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
 		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Rehearse: p.rehearse(book),
-		PublicURL: p.config.PublicURL, RequestsPerMinute: p.config.Retool.RequestsPerMinute,
+		PublicURL: p.config.PublicURL, RequestsPerMinute: p.config.Retool.RequestsPerMinute, CallsPerMinute: p.config.API.RequestsPerMinute,
+		Seats: handlers.Seats{Price: p.config.Seats.Price, Currency: p.config.Seats.Currency, Included: int64(p.config.Seats.Included)},
 	}
 }
 
