@@ -32,6 +32,13 @@ const (
 	Skip   = "skip"
 )
 
+// What [Token.Role] can be.
+const (
+	RoleRead   = "read"
+	RoleInvite = "invite"
+	RoleAdmin  = "admin"
+)
+
 // unsigned is the [Verify.Kind] under which nothing is proved.
 const unsigned = "none"
 
@@ -48,6 +55,9 @@ type Config struct {
 	ShutdownTimeout time.Duration     `yaml:"shutdown_timeout"`
 	Retention       Retention         `yaml:"retention"`
 	Retool          Retool            `yaml:"retool"`
+	API             API               `yaml:"api"`
+	Tokens          []Token           `yaml:"tokens"`
+	Seats           Seats             `yaml:"seats"`
 	Domains         Domains           `yaml:"domains"`
 	Access          []Rule            `yaml:"access"`
 	Sources         map[string]Source `yaml:"sources"` // by name, the NAME in /webhooks/NAME
@@ -79,6 +89,26 @@ type Retool struct {
 	FirstWait         time.Duration `yaml:"first_wait"`
 	PresentPhrases    []string      `yaml:"present_phrases"`
 	BulkBody          string        `yaml:"bulk_body"`
+}
+
+// API is how the /v1 API may be used.
+type API struct {
+	RequestsPerMinute int `yaml:"requests_per_minute"` // of one token; 0 is no limit
+}
+
+// Token is one that opens the API and the pages, besides Config.AdminToken.
+type Token struct {
+	Name    string    `yaml:"name"`
+	Hash    Secret    `yaml:"hash"` // SHA-256 in small hex digits, without the word before it
+	Role    string    `yaml:"role"` // RoleRead, RoleInvite or RoleAdmin
+	Expires time.Time `yaml:"expires,omitempty"`
+}
+
+// Seats is what people cost at Retool, for an estimate.
+type Seats struct {
+	Price    string `yaml:"price"` // a decimal number; "" when unset
+	Currency string `yaml:"currency"`
+	Included int    `yaml:"included"`
 }
 
 // Domains is the domain rule as written. The entries are trimmed and not
@@ -214,9 +244,9 @@ func (c *Config) Warnings() []Problem {
 		found = append(found, c.Problem("domains.internal",
 			"is empty: people on your own domains would be invited, and become internal seats", "set domains.internal or USHER_INTERNAL_DOMAINS"))
 	}
-	if c.AdminToken.IsBlank() {
+	if c.AdminToken.IsBlank() && len(c.Tokens) == 0 {
 		found = append(found, c.Problem("admin_token",
-			"is unset: the /v1 API is off", "set USHER_ADMIN_TOKEN"))
+			"is unset: the /v1 API and the pages are off", "set USHER_ADMIN_TOKEN"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		found = append(found, c.sourceWarnings("sources."+name, c.Sources[name])...)

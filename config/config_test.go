@@ -731,9 +731,43 @@ func TestWarnings(t *testing.T) {
 	cfg := mustLoad(t, "sources:\n  stripe:\n    require_livemode: false\n")
 	compare(t, cfg.Warnings(), []string{
 		"usher.yaml:3: sources.stripe.require_livemode: is false in production",
-		"usher.yaml: admin_token: is unset: the /v1 API is off",
+		"usher.yaml: admin_token: is unset: the /v1 API and the pages are off",
 		"usher.yaml: domains.internal: is empty: people on your own domains",
 	})
+}
+
+func TestTokensAndSeats(t *testing.T) {
+	const digits = "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef"
+	cfg := mustLoad(t, `tokens:
+  - name: zapier
+    hash: sha256:`+digits+`
+    role: invite
+    expires: 2027-01-31
+  - {name: ops, hash: "${OPS}", role: admin, expires: "2027-01-31T10:00:00+02:00"}
+  - {name: dashboard, hash: sha256:`+strings.Repeat("a", 64)+`, role: read}
+seats: {price: 12.50, included: 10}
+`, "OPS=sha256:"+strings.Repeat("b", 64), "STRIPE_WEBHOOK_SECRET=whsec_x", "USHER_API_REQUESTS_PER_MINUTE=0", "USHER_SEATS_CURRENCY=EUR")
+	want := []config.Token{
+		{Name: "zapier", Hash: config.NewSecret(strings.ToLower(digits)), Role: config.RoleInvite, Expires: time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)},
+		{Name: "ops", Hash: config.NewSecret(strings.Repeat("b", 64)), Role: config.RoleAdmin, Expires: time.Date(2027, 1, 31, 8, 0, 0, 0, time.UTC)},
+		{Name: "dashboard", Hash: config.NewSecret(strings.Repeat("a", 64)), Role: config.RoleRead},
+	}
+	if !slices.Equal(cfg.Tokens, want) {
+		t.Errorf("got %+v", cfg.Tokens)
+	}
+	if got := (config.Seats{Price: "12.50", Currency: "EUR", Included: 10}); cfg.Seats != got || cfg.API.RequestsPerMinute != 0 {
+		t.Errorf("got %+v, %+v", cfg.Seats, cfg.API)
+	}
+	shown := cfg.Redacted()
+	for _, absent := range []string{strings.ToLower(digits), "aaaa", "bbbb"} {
+		if strings.Contains(shown, absent) {
+			t.Errorf("the configuration shows a hash:\n%s", shown)
+		}
+	}
+	if !strings.Contains(shown, "name: zapier") {
+		t.Errorf("the configuration shows no tokens:\n%s", shown)
+	}
+	compare(t, cfg.Warnings(), []string{"usher.yaml: domains.internal: is empty: people on your own domains"}) // no admin token is needed
 }
 
 func TestKeysAreTheFieldsOfConfig(t *testing.T) {
@@ -760,11 +794,11 @@ func paths(t reflect.Type, prefix string) []string {
 		tag := prefix + name
 		switch inner := field.Type; {
 		case !field.IsExported():
-		case inner == reflect.TypeFor[[]config.Rule]():
+		case inner == reflect.TypeFor[[]config.Rule](), inner == reflect.TypeFor[[]config.Token]():
 			all = append(all, paths(inner.Elem(), tag+"[].")...)
 		case inner == reflect.TypeFor[map[string]config.Source]():
 			all = append(all, paths(inner.Elem(), tag+".NAME.")...)
-		case inner.Kind() == reflect.Struct && inner.NumField() > 1:
+		case inner.Kind() == reflect.Struct && inner.Field(0).IsExported():
 			all = append(all, paths(inner, tag+".")...)
 		default:
 			all = append(all, tag)

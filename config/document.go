@@ -24,7 +24,7 @@ type document struct {
 	places   map[string]place // of groups and of keys without a value
 	unread   map[string]bool  // what should be a group and is none, by path
 	sources  []string         // names, in the order of the file
-	rules    int
+	lists    map[string]int   // how many groups there are in a list of them, by its path
 	problems Problems
 	// broken says that the file could not be read or understood, so that
 	// nothing may be called missing.
@@ -39,13 +39,15 @@ type schema map[string]visit
 
 var (
 	ruleSchema   = schemaOf(ruleKeys)
+	tokenSchema  = schemaOf(tokenKeys)
 	sourceSchema = schemaOf(sourceKeys)
 	fileSchema   = topSchema()
 )
 
 func topSchema() schema {
 	top := schemaOf(configKeys)
-	top["access"] = (*document).visitAccess
+	top["access"] = visitList("rules", "rule", ruleSchema)
+	top["tokens"] = visitList("tokens", "token", tokenSchema)
 	top["sources"] = (*document).visitSources
 	return top
 }
@@ -80,7 +82,7 @@ func (s schema) names() []string {
 
 // readDocument reads the file called name; "" is no file.
 func readDocument(name string, readFile func(string) ([]byte, error)) *document {
-	d := &document{name: name, settings: map[string]value{}, places: map[string]place{}, unread: map[string]bool{}}
+	d := &document{name: name, settings: map[string]value{}, places: map[string]place{}, unread: map[string]bool{}, lists: map[string]int{}}
 	if name == "" {
 		return d
 	}
@@ -242,20 +244,22 @@ func (d *document) item(line int, n *yaml.Node) value {
 	return v
 }
 
-// visitAccess takes in the list of rules.
-func (d *document) visitAccess(at string, line int, n *yaml.Node) {
-	d.places[at] = place{File: d.name, Line: line}
-	if n = target(n); isNull(n) {
-		return
+// visitList takes in a list whose items are groups.
+func visitList(many, one string, known schema) visit {
+	return func(d *document, at string, line int, n *yaml.Node) {
+		d.places[at] = place{File: d.name, Line: line}
+		if n = target(n); isNull(n) {
+			return
+		}
+		if n.Kind != yaml.SequenceNode {
+			d.problem(line, at, leaf(n).describe()+", wants a list of "+many, "begin each "+one+" with a dash")
+			return
+		}
+		for i, item := range n.Content {
+			d.visitGroup(fmt.Sprintf("%s[%d]", at, i), item.Line, item, known)
+		}
+		d.lists[at] = len(n.Content)
 	}
-	if n.Kind != yaml.SequenceNode {
-		d.problem(line, at, leaf(n).describe()+", wants a list of rules", "begin each rule with a dash")
-		return
-	}
-	for i, rule := range n.Content {
-		d.visitGroup(fmt.Sprintf("%s[%d]", at, i), rule.Line, rule, ruleSchema)
-	}
-	d.rules = len(n.Content)
 }
 
 // visitSources takes in the sources by name. One with a bad name is still

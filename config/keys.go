@@ -10,7 +10,7 @@ import (
 // Key describes one setting, for documentation.
 type Key struct {
 	// Path is where it stands in the file. NAME stands for the name of a
-	// source, [] for each rule.
+	// source, [] for each rule or token.
 	Path string
 	// Env is the variable that wins over the file, or "" when there is none.
 	Env string
@@ -78,7 +78,7 @@ var configKeys = []key[Config]{
 		read: to(func(c *Config) *string { return &c.PublicURL }, base),
 	}, {
 		path: "admin_token",
-		doc:  "Bearer token of the `/v1` API, at least 24 characters. Without it the API is off.",
+		doc:  "Token of the `/v1` API and of the pages, at least 24 characters, with the role `admin`. Without any token both are off.",
 		read: to(func(c *Config) *Secret { return &c.AdminToken }, longSecret(24)),
 	}, {
 		path: "database", short: "DATABASE_URL", def: "sqlite://usher.db",
@@ -145,6 +145,22 @@ var configKeys = []key[Config]{
 		doc:  "Body of the bulk call, where it must differ from the built-in one.",
 		read: to(func(c *Config) *string { return &c.Retool.BulkBody }, text),
 	}, {
+		path: "api.requests_per_minute", def: "600",
+		doc:  "How many calls of the `/v1` API one token may make; more are answered 429. 0 is no limit.",
+		read: to(func(c *Config) *int { return &c.API.RequestsPerMinute }, whole(0, 1_000_000)),
+	}, {
+		path: "seats.price",
+		doc:  "What one external user costs you a month, such as `12.50`, for the estimate in the summary. Unset: no estimate.",
+		read: to(func(c *Config) *string { return &c.Seats.Price }, decimal),
+	}, {
+		path: "seats.currency", def: "USD",
+		doc:  "Currency of `seats.price`.",
+		read: to(func(c *Config) *string { return &c.Seats.Currency }, currency),
+	}, {
+		path: "seats.included", def: "0",
+		doc:  "How many external users your plan includes at no further cost.",
+		read: to(func(c *Config) *int { return &c.Seats.Included }, whole(0, 100_000_000)),
+	}, {
 		path: "domains.internal", short: "USHER_INTERNAL_DOMAINS",
 		doc:  "Domains of your own organisation, which are never invited as external.",
 		read: to(func(c *Config) *[]string { return &c.Domains.Internal }, listOf(filledText)),
@@ -156,6 +172,26 @@ var configKeys = []key[Config]{
 		path: "domains.deny",
 		doc:  "Domains that are never invited; `*.example.com` takes subdomains.",
 		read: to(func(c *Config) *[]string { return &c.Domains.Deny }, listOf(filledText)),
+	},
+}
+
+var tokenKeys = []key[Token]{
+	{
+		path: "name", need: "name who has the token: it goes into the audit trail",
+		doc:  "Further tokens, each for one user of the API or the pages: its name in the audit trail.",
+		read: to(func(t *Token) *string { return &t.Name }, tokenName),
+	}, {
+		path: "hash", need: "give sha256: and what this prints: printf %s TOKEN | sha256sum",
+		doc:  "`sha256:` and the SHA-256 of the token in hex.",
+		read: to(func(t *Token) *Secret { return &t.Hash }, tokenHash),
+	}, {
+		path: "role", need: "set it to read, invite or admin",
+		doc:  "`read` sees everything but tokens and the audit trail; `invite` decides about invitations too; `admin` may do all.",
+		read: to(func(t *Token) *string { return &t.Role }, choice(RoleRead, RoleInvite, RoleAdmin)),
+	}, {
+		path: "expires",
+		doc:  "From when on the token opens nothing any more: a day or a time in UTC. Unset: never.",
+		read: to(func(t *Token) *time.Time { return &t.Expires }, dayOrTime),
 	},
 }
 
@@ -360,6 +396,7 @@ var sourceKeys = []key[Source]{
 func Keys() []Key {
 	return slices.Concat(
 		describe(configKeys, "", true),
+		describe(tokenKeys, "tokens[].", false),
 		describe(ruleKeys, "access[].", false),
 		describe(sourceKeys, "sources.NAME.", true),
 	)

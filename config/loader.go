@@ -57,7 +57,12 @@ func (l *loader) merge(layers ...map[string]value) {
 // fill reads the merged settings into the Config.
 func (l *loader) fill() {
 	read(l, configKeys, "", l.cfg)
-	for i := range l.doc.rules {
+	for i := range l.doc.lists["tokens"] {
+		var token Token
+		read(l, tokenKeys, fmt.Sprintf("tokens[%d].", i), &token)
+		l.cfg.Tokens = append(l.cfg.Tokens, token)
+	}
+	for i := range l.doc.lists["access"] {
 		var rule Rule
 		read(l, ruleKeys, fmt.Sprintf("access[%d].", i), &rule)
 		l.cfg.Access = append(l.cfg.Access, rule)
@@ -239,7 +244,26 @@ func (l *loader) check() {
 		l.checkSource("sources."+name, l.cfg.Sources[name])
 		l.checkLookUp(name, l.cfg.Sources[name])
 	}
+	l.checkTokens()
 	l.report(l.env.unknown(l.variables(), l.doc.text)...)
+}
+
+// checkTokens sees to it that a name in the audit trail is one token's, and that one token has one role.
+func (l *loader) checkTokens() {
+	names, hashes := map[string]int{}, map[Secret]int{}
+	for i, token := range l.cfg.Tokens {
+		path := fmt.Sprintf("tokens[%d]", i)
+		if first, twice := names[token.Name]; twice && token.Name != "" {
+			l.report(l.cfg.Problem(path+".name", fmt.Sprintf("is the name of tokens[%d] too", first), "give each token a name of its own"))
+		} else {
+			names[token.Name] = i
+		}
+		if first, twice := hashes[token.Hash]; twice && !token.Hash.IsBlank() {
+			l.report(l.cfg.Problem(path+".hash", fmt.Sprintf("is the hash of tokens[%d] too", first), "make each user a token of their own"))
+		} else {
+			hashes[token.Hash] = i
+		}
+	}
 }
 
 // checkSource sees to it that something tells what sender it is, and that

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,6 +155,56 @@ func longSecret(least int) parser[Secret] {
 		}
 		return got, faults
 	}
+}
+
+var (
+	hashForm     = regexp.MustCompile(`^sha256:[0-9a-fA-F]{64}$`)
+	decimalForm  = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,4})?$`)
+	currencyForm = regexp.MustCompile(`^[A-Z]{3}$`)
+	nameForm     = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+)
+
+// tokenHash understands the hash of a token. A token itself, which somebody put there by a slip, is not shown.
+func tokenHash(v value) (Secret, []fault) {
+	got, faults := text(v)
+	if faults == nil && !hashForm.MatchString(got) {
+		return Secret{}, faulty("is not sha256: and 64 hex digits", "print the digits with: printf %s TOKEN | sha256sum")
+	}
+	return NewSecret(strings.ToLower(strings.TrimPrefix(got, "sha256:"))), faults
+}
+
+func tokenName(v value) (string, []fault) {
+	return matching(nameForm, "is not a name for a token", "use a-z, 0-9, - and _, at most 64, and no - or _ first")(v)
+}
+
+// decimal understands an amount of money, which no binary fraction can hold.
+func decimal(v value) (string, []fault) {
+	return matching(decimalForm, "is not an amount of money", "write it as 12.50, without the currency")(v)
+}
+
+func currency(v value) (string, []fault) {
+	return matching(currencyForm, "is not the code of a currency", "write it as USD or EUR")(v)
+}
+
+// matching understands a text of one form.
+func matching(form *regexp.Regexp, what, mend string) parser[string] {
+	return func(v value) (string, []fault) {
+		got, faults := text(v)
+		if faults == nil && !form.MatchString(got) {
+			return "", faulty(what, mend)
+		}
+		return got, faults
+	}
+}
+
+// dayOrTime understands a moment, or the day at whose start it is meant, in UTC.
+func dayOrTime(v value) (time.Time, []fault) {
+	for _, form := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(form, strings.TrimSpace(v.Text)); v.Shape == scalar && err == nil {
+			return at.UTC(), nil
+		}
+	}
+	return time.Time{}, wants(v, "a day or a time, such as 2027-01-31 or 2027-01-31T12:00:00Z")
 }
 
 func choice(allowed ...string) parser[string] {

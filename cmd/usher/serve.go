@@ -137,11 +137,19 @@ func (p *parts) behind(ctx context.Context, door *handlers.Door, book *ledger.Le
 // handlerOptions are those of the one server behind the network, the pages and the command line.
 func (p *parts) handlerOptions(book *ledger.Ledger) handlers.Options {
 	return handlers.Options{
-		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(),
+		Sources: p.sources, Acceptor: book, Ledger: book, Policy: p.policy, AdminToken: p.config.AdminToken.Reveal(), Tokens: p.tokens(),
 		MaxBody: p.config.MaxBody, Logger: p.log, Version: version(), Rehearse: p.rehearse(book),
 		PublicURL: p.config.PublicURL, RequestsPerMinute: p.config.Retool.RequestsPerMinute, CallsPerMinute: p.config.API.RequestsPerMinute,
 		Seats: handlers.Seats{Price: p.config.Seats.Price, Currency: p.config.Seats.Currency, Included: int64(p.config.Seats.Included)},
 	}
+}
+
+func (p *parts) tokens() []handlers.Token {
+	all := make([]handlers.Token, len(p.config.Tokens))
+	for i, t := range p.config.Tokens {
+		all[i] = handlers.Token{Name: t.Name, Hash: t.Hash.Reveal(), Role: t.Role, Expires: t.Expires}
+	}
+	return all
 }
 
 // useRoom lets garbage gather while there is room: little lives for longer than a request, so that Go's own setting
