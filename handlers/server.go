@@ -98,7 +98,7 @@ func (s *Server) routes() {
 	api := e.Group("/v1", s.authorize, s.limit)
 	for _, r := range s.calls() {
 		do := r.do
-		if r.method == http.MethodPost {
+		if r.method == http.MethodPost && r.role != roleRead { // who may only read changes nothing
 			do = s.idempotent(do)
 		}
 		api.Add(r.method, r.path, allow(r.role, do))

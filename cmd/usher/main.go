@@ -81,7 +81,7 @@ Exit status: 0 done, 1 something is not as it should be, 2 wrong command line or
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // the flag is there
 	addGroup(root, "To run it:", newServe(), newCheck(), newMigrate(), newBackup())
 	addGroup(root, "By hand:", newInvite(), newImport(), newList(), newShow(), newExplain(), newApprove(), newRetry(), newRevoke(), newCorrect(), newExport(), newAudit(), newToken())
-	addGroup(root, "To try it:", newDemo(), newSandbox(), newPresets(), newTry(), newSend())
+	addGroup(root, "To try it:", newDemo(), newSandbox(), newPresets(), newTry(), newRules(), newSend())
 	for _, cmd := range root.Commands() {
 		refuseArguments(cmd)
 	}

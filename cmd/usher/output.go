@@ -163,17 +163,22 @@ func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
 // flush prints the rows that were added; with the first of them the head.
 func (t *table) flush() {
 	if t.widths == nil {
-		t.measure()
-		var head []cell
-		for _, title := range t.head {
-			head = append(head, cell{title, t.c.bold})
-		}
-		t.line(head)
+		t.begin()
 	}
 	for _, row := range t.rows {
 		t.line(row)
 	}
 	t.rows = nil
+}
+
+// begin prints the head, as wide as the rows that were added need it.
+func (t *table) begin() {
+	t.measure()
+	var head []cell
+	for _, title := range t.head {
+		head = append(head, cell{title, t.c.bold})
+	}
+	t.line(head)
 }
 
 const (

@@ -34,6 +34,9 @@ type parts struct {
 // configOptions finds the configuration file: the flag, else USHER_CONFIG, else usher.yaml where there is one.
 func configOptions(cmd *cobra.Command) config.Options {
 	file, _ := cmd.Flags().GetString("config")
+	if current := cmd.Flags().Lookup("current"); current != nil { // there, config is another one, to be tried
+		file = current.Value.String()
+	}
 	if file == "" {
 		file = os.Getenv("USHER_CONFIG")
 	}
