@@ -138,6 +138,8 @@ type RuleDifference struct {
 	Today      Outlook         `json:"today"`
 	Then       Outlook         `json:"then"`
 	By         ledger.ChangeOf `json:"by"`
+	Groups     []int64         `json:"groups,omitempty"`     // that the invitation would get
+	Attributes []string        `json:"attributes,omitempty"` // the names of those that would be others
 	Effect     ledger.Effect   `json:"effect"`
 	Means      string          `json:"means"`
 	Invitation int64           `json:"invitation,omitempty"`
@@ -155,7 +157,7 @@ type Outlook struct {
 // NewRuleDifference is a difference on the wire.
 func NewRuleDifference(d ledger.Difference) RuleDifference {
 	return RuleDifference{Event: d.Event, Delivery: d.Delivery, SenderID: d.SenderID, Source: d.Source, Type: d.Type, At: when(d.At), Email: d.Email,
-		Today: newOutlook(d.Today), Then: newOutlook(d.Then), By: d.By, Effect: d.Effect, Means: d.Means, Invitation: d.Invitation, State: d.State}
+		Today: newOutlook(d.Today), Then: newOutlook(d.Then), By: d.By, Groups: d.Groups, Attributes: d.Attributes, Effect: d.Effect, Means: d.Means, Invitation: d.Invitation, State: d.State}
 }
 
 func newOutlook(o ledger.Outlook) Outlook {

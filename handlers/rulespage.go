@@ -66,7 +66,7 @@ func (s *Server) tryRules(c echo.Context) error {
 func (p *rulesPage) readFile(c echo.Context) error {
 	header, err := c.FormFile("file")
 	if err != nil || header.Size == 0 {
-		return nil //nolint:nilerr // no file was chosen
+		return nil // no file was chosen
 	}
 	file, err := header.Open()
 	if err != nil {

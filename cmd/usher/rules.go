@@ -81,6 +81,9 @@ ledger cannot be read; 2 when the command line or a configuration is wrong.`,
 	flags.IntVar(&f.limit, "limit", 200, "how many differences to show at most; --csv shows all")
 	flags.BoolVar(&f.asCSV, "csv", false, "print all differences as CSV, without the totals")
 	flags.BoolVar(&f.failOnDifference, "fail-on-difference", false, "exit with status 1 where anything would be decided differently")
+	for _, file := range []string{"config", "current"} {
+		_ = cmd.MarkFlagFilename(file, "yaml", "yml") // the flags are there
+	}
 	cmd.MarkFlagsMutuallyExclusive("json", "csv")
 	return cmd
 }
@@ -136,6 +139,7 @@ func (f *rulesFlags) testHere(cmd *cobra.Command, since time.Time) (handlers.Rul
 		return handlers.RulesTest{}, asUsage(err)
 	}
 	defer book.Close() //nolint:errcheck // nothing was written that a failure to close could lose
+	useRoom()
 	r := tried.rehearser(book)
 	bar, begun := newProgress(cmd.ErrOrStderr(), "looked through"), time.Now()
 	r.Hands, r.Progress = runtime.NumCPU(), func(step string, done, total int64) {
@@ -179,7 +183,7 @@ func (f *rulesFlags) testThere(cmd *cobra.Command, since time.Time) (found handl
 		query.Set("since", since.UTC().Format(time.RFC3339))
 	}
 	err = withClient(cmd, f.clientFlags, func(c *client) error {
-		answer, err := c.insist(cmd.Context(), method, "/v1/rules/test?"+query.Encode(), body)
+		answer, err := c.insist(cmd.Context(), method, "/v1/rules/test?"+query.Encode(), "", body)
 		if err != nil {
 			return err
 		}
@@ -261,10 +265,15 @@ func (f *rulesFlags) printDifferences(w io.Writer, found handlers.RulesTest) {
 
 func outcomes[T ~string](today, then T, by ledger.ChangeOf) string {
 	text := string(today) + " → " + string(then)
-	if by != ledger.ChangeOfOutcome {
-		text += ", another " + strings.TrimSuffix(string(by), "s")
+	if what := otherWords[by]; what != "" {
+		text += ", " + what
 	}
 	return strings.ReplaceAll(text, "_", " ")
+}
+
+var otherWords = map[ledger.ChangeOf]string{
+	ledger.ChangeOfAddress: "another address", ledger.ChangeOfGroups: "more groups", ledger.ChangeOfAttributes: "other attributes",
+	ledger.ChangeOfReason: "for another reason",
 }
 
 func (f *rulesFlags) printTotals(w io.Writer, found handlers.RulesTest) {

@@ -130,7 +130,8 @@ const (
 	historyDeliveries = `select d.id, d.source, d.received_at, d.verified_by, d.request, d.body, case when u.delivery_id is null then 0 else 1 end,
 		coalesce(u.set_aside_at, 0), coalesce(u.error, ''), case when d.body is null then 1 else 0 end
 		from deliveries d left join undecided u on u.delivery_id = d.id where d.id > $1 and d.id <= $2 order by d.id desc limit $3`
-	historyColumns = eventColumns + `, ` + heldColumns + `, e.fingerprint, coalesce(e.body_key, ''),
+	historyColumns = `e.id, coalesce(e.delivery_id, 0), e.occurred_at, e.recorded_at, e.details, e.event_id, coalesce(e.reuses_id_of, 0),
+		(select count(*) from resends r where r.event_id = e.id), 0, ` + heldColumns + `, e.fingerprint, coalesce(e.body_key, ''),
 		case when exists (select 1 from attempts a where a.event_id = e.id) then 1 else 0 end,
 		coalesce(i.id, 0), coalesce(i.state, ''), coalesce(i.groups, '[]'), coalesce(i.attributes, '{}'),
 		case when d.id = (select max(o.id) from decisions o where o.invitation_id = d.invitation_id) then 1 else 0 end

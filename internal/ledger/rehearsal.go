@@ -33,8 +33,12 @@ type Difference struct {
 	Today    Outlook
 	Then     Outlook
 	By       ChangeOf
-	Effect   Effect
-	Means    string // the effect as a sentence
+	// Groups are those that the invitation has not, and Attributes the names of those that would have another value:
+	// where they are what changes.
+	Groups     []int64
+	Attributes []string
+	Effect     Effect
+	Means      string // the effect as a sentence
 	// Invitation is the one that the address has today, 0 for none.
 	Invitation int64
 	State      State

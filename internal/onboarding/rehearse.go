@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -284,7 +286,8 @@ func outlookOf(d ledger.Decision) ledger.Outlook {
 func (h *rehearsal) compare(p ledger.Past, e *ledger.PastEvent, then outcome) error {
 	h.found.Events++
 	today, decided := e.Decided()
-	by := change(e, today, then)
+	groups, attributes := missing(e.Groups, then.decision.Groups), others(e.Attributes, then.decision.Attributes)
+	by := change(e, today, then, len(groups) > 0, len(attributes) > 0)
 	if !decided || by == "" {
 		return nil
 	}
@@ -293,6 +296,12 @@ func (h *rehearsal) compare(p ledger.Past, e *ledger.PastEvent, then outcome) er
 	}
 	d := ledger.Difference{Event: e.ID, Delivery: e.DeliveryID, SenderID: e.SenderID, Source: e.Details.Source, Type: e.Details.Type, At: p.Delivery.ReceivedAt,
 		Email: cmp.Or(then.decision.Address.Full(), today.Email, e.Details.Email), Today: outlookOf(today), Then: then.Outlook, By: by}
+	switch by {
+	case ledger.ChangeOfGroups:
+		d.Groups = groups
+	case ledger.ChangeOfAttributes:
+		d.Attributes = attributes
+	}
 	return h.tell(p, d, then.decision, e)
 }
 
@@ -344,8 +353,7 @@ func cannotBeReplayed(d ledger.Difference) string {
 }
 
 // change is what would be another, empty where nothing would. A rule that has only moved in the list changes nothing.
-func change(e *ledger.PastEvent, today ledger.Decision, then outcome) ledger.ChangeOf {
-	d := then.decision
+func change(e *ledger.PastEvent, today ledger.Decision, then outcome, moreGroups, otherAttributes bool) ledger.ChangeOf {
 	switch {
 	case then.same:
 		return ""
@@ -353,11 +361,11 @@ func change(e *ledger.PastEvent, today ledger.Decision, then outcome) ledger.Cha
 		return "" // nobody is invited either way
 	case today.Outcome != then.Outcome:
 		return ledger.ChangeOfOutcome
-	case today.Outcome != access.Skip && today.Email != d.Address.Full():
+	case today.Outcome != access.Skip && today.Email != then.decision.Address.Full():
 		return ledger.ChangeOfAddress
-	case adds(e, today) && !containsAll(e.Groups, d.Groups):
+	case adds(e, today) && moreGroups:
 		return ledger.ChangeOfGroups
-	case adds(e, today) && e.Newest && !hasAll(e.Attributes, d.Attributes):
+	case adds(e, today) && e.Newest && otherAttributes:
 		return ledger.ChangeOfAttributes
 	case today.Reason != then.Reason:
 		return ledger.ChangeOfReason
@@ -371,17 +379,24 @@ func adds(e *ledger.PastEvent, today ledger.Decision) bool {
 	return e.Invitation != 0 && (today.Outcome == access.Invite || today.Outcome == access.Hold && e.State == ledger.Held)
 }
 
-func containsAll(have, want []int64) bool {
-	return !slices.ContainsFunc(want, func(one int64) bool { return !slices.Contains(have, one) })
-}
-
-func hasAll(have, want map[string]string) bool {
-	for name, value := range want {
-		if got, ok := have[name]; !ok || got != value {
-			return false
+// missing are the groups that are wanted and not there.
+func missing(have, want []int64) (groups []int64) {
+	for _, group := range want {
+		if !slices.Contains(have, group) {
+			groups = append(groups, group)
 		}
 	}
-	return true
+	return groups
+}
+
+// others are the names of the attributes that are not there as they are wanted.
+func others(have, want map[string]string) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if got, ok := have[name]; !ok || got != want[name] {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // effect is what a difference comes to if its delivery is replayed. It follows what the ledger does with a verdict for an
@@ -416,7 +431,7 @@ func effect(d ledger.Difference) (ledger.Effect, string) {
 }
 
 func effectOfInvite(d ledger.Difference) (ledger.Effect, string) {
-	adds := d.By == ledger.ChangeOfGroups || d.By == ledger.ChangeOfAttributes
+	added := addition(d)
 	switch d.State {
 	case "":
 		return ledger.WouldInvite, "Would be invited: has no invitation today."
@@ -427,20 +442,38 @@ func effectOfInvite(d ledger.Difference) (ledger.Effect, string) {
 	case ledger.Revoked:
 		return ledger.NoEffect, "A person revoked it, and it stays so."
 	case ledger.Queued:
-		if adds {
-			return ledger.WouldAdd, "Is queued: would be sent with the " + string(d.By) + " added."
+		if added != "" {
+			return ledger.WouldAdd, "Is queued: would be sent with " + added + "."
 		}
 		return ledger.NoEffect, "Is queued already."
 	}
 	switch d.By {
 	case ledger.ChangeOfGroups:
-		return ledger.WouldAdd, "Is " + string(d.State) + " already: a person must add the groups in Retool."
+		return ledger.WouldAdd, "Is " + string(d.State) + " already: a person must add " + added + " in Retool."
 	case ledger.ChangeOfAttributes:
 		if d.State == ledger.Sent {
-			return ledger.WouldAdd, "Is sent already: Retool would be told the attributes."
+			return ledger.WouldAdd, "Is sent already: Retool would be told " + added + "."
 		}
 	}
 	return ledger.NothingIsTaken, "Is " + string(d.State) + " already: nothing is sent again."
+}
+
+// addition names what an invitation would get.
+func addition(d ledger.Difference) string {
+	var names []string
+	for _, group := range d.Groups {
+		names = append(names, strconv.FormatInt(group, 10))
+	}
+	names = append(names, d.Attributes...)
+	kind := strings.TrimSuffix(string(d.By), "s")
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return "the " + kind + " " + names[0]
+	default:
+		return "the " + kind + "s " + strings.Join(names, ", ")
+	}
 }
 
 // pairs are which verdict of a delivery speaks of which of its events.

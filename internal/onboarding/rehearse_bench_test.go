@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -17,10 +18,7 @@ import (
 	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
 
-var (
-	history = flag.Int("history", 2000, "how many events BenchmarkRehearse tries the rules on")
-	hands   = flag.Int("hands", 1, "how many deliveries BenchmarkRehearse reads at once")
-)
+var history = flag.Int("history", 2000, "how many events BenchmarkRehearse tries the rules on")
 
 // BenchmarkRehearse tries rules on a history of checkouts of 3 KB, of which one in ten would be decided otherwise:
 //
@@ -36,17 +34,21 @@ func BenchmarkRehearse(b *testing.B) {
 	}}
 	remember(b, book, sources, must(access.NewPolicy(rules))(b))
 	rules.Deny = []string{"d7.example"}
-	r := &onboarding.Rehearser{Ledger: book, Sources: sources, Policy: must(access.NewPolicy(rules))(b), Hands: *hands}
-	for b.Loop() {
-		found, err := r.Rehearse(b.Context(), time.Time{}, func(ledger.Difference) error { return nil })
-		if err != nil {
-			b.Fatal(err)
-		}
-		if found.Events != int64(*history) || found.Different != int64(*history/10) {
-			b.Fatalf("%+v", found)
-		}
+	for _, hands := range []int{1, runtime.NumCPU()} {
+		b.Run(fmt.Sprintf("hands=%d", hands), func(b *testing.B) {
+			r := &onboarding.Rehearser{Ledger: book, Sources: sources, Policy: must(access.NewPolicy(rules))(b), Hands: hands}
+			for b.Loop() {
+				found, err := r.Rehearse(b.Context(), time.Time{}, func(ledger.Difference) error { return nil })
+				if err != nil {
+					b.Fatal(err)
+				}
+				if found.Events != int64(*history) || found.Different != int64(*history/10) {
+					b.Fatalf("%+v", found)
+				}
+			}
+			b.ReportMetric(float64(*history)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
 	}
-	b.ReportMetric(float64(*history)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
 // remember fills a ledger by the way that events take.

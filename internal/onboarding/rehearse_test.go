@@ -23,6 +23,9 @@ func (w *world) rehearse(sources map[string]*webhook.Source, policy access.Polic
 	r := &onboarding.Rehearser{Ledger: w.ledger, Sources: sources, Policy: must(access.NewPolicy(policy))(w.T)}
 	found, err := r.Rehearse(w.Context(), since, func(d ledger.Difference) error {
 		lines = append(lines, fmt.Sprintf("%s %s: %s → %s by %s, %s", d.SenderID, d.Email, d.Today.Outcome, d.Then.Outcome, d.By, d.Effect))
+		if d.By == ledger.ChangeOfGroups && !strings.Contains(d.Means, "9") || d.By == ledger.ChangeOfAttributes && !strings.Contains(d.Means, "the attribute plan") {
+			w.Errorf("it does not say what is added: %s", d.Means)
+		}
 		if d.Means == "" || d.Then.Sentence == "" || d.Today.Sentence == "" || d.At.IsZero() || d.Source == "" {
 			w.Errorf("a difference does not say all: %+v", d)
 		}
