@@ -70,6 +70,8 @@ type client struct {
 	limit time.Duration // of one call, 0: none
 	notes io.Writer
 	close func() error
+
+	mentioned time.Time
 }
 
 // withClient runs a command with its client.
@@ -220,13 +222,21 @@ func (c *client) insist(ctx context.Context, method, path, key string, sent []by
 		if wait == 0 || waited+wait > c.waits {
 			return nil, err
 		}
-		fmt.Fprintf(c.notes, "usher: %v; again in %s\n", err, wait.Round(100*time.Millisecond))
+		c.mention(err, wait)
 		waited += wait
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// mention says why a call is made again; a long work that is asked to slow down says so once in a while.
+func (c *client) mention(err error, wait time.Duration) {
+	if now := time.Now(); now.Sub(c.mentioned) > 10*time.Second || !isRefusal(err, http.StatusTooManyRequests) {
+		c.mentioned = now
+		fmt.Fprintf(c.notes, "usher: %v; again in %s\n", err, wait.Round(100*time.Millisecond))
 	}
 }
 

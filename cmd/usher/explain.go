@@ -193,10 +193,10 @@ func (e shownWebhook) steps(mark colours) (all []step) {
 
 func (d shownDecision) step(mark colours) step {
 	colour, rule := mark.green, ""
-	switch {
-	case d.Outcome == "hold":
+	switch d.Outcome {
+	case "hold":
 		colour = mark.yellow
-	case d.Outcome == "skip":
+	case "skip":
 		colour = mark.red
 	}
 	if d.Rule != nil {
