@@ -12,7 +12,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/usher-dev/usher/internal/access"
 	"github.com/usher-dev/usher/internal/ledger"
 )
 
@@ -212,14 +211,28 @@ func statusOf(mistakes map[string]string) int {
 func (s *Server) sendInvite(c echo.Context) error {
 	form, request := readInvite(c)
 	if len(form.Errors) == 0 {
-		done, err := s.invite(c.Request().Context(), viewerOf(c).Actor, form.Key, []invitationRequest{request})
-		if err != nil {
+		ctx, by := c.Request().Context(), viewerOf(c).Actor
+		what := fmt.Sprintf("invite %q %q %q", form.Email, form.Groups, form.Note)
+		// Whoever goes back and changes the form means another invitation.
+		location, err := s.once(ctx, by, form.Key+" "+what, what, func() (string, error) {
+			done, err := s.invite(ctx, by, "", []invitationRequest{request})
+			switch {
+			case err != nil:
+				return "", err
+			case done[0].id == 0:
+				return "", refused(done[0].decision)
+			}
+			return fmt.Sprintf("%s?sent=%d", invitePath, done[0].id), nil
+		})
+		var refusal *problem
+		switch {
+		case errors.As(err, &refusal) && refusal.Reason != "":
+			form.Errors["email"] = "Not invited. " + refusal.Detail
+		case err != nil:
 			return err
+		default:
+			return goTo(c, location)
 		}
-		if done[0].id != 0 {
-			return goTo(c, fmt.Sprintf("%s?sent=%d", invitePath, done[0].id))
-		}
-		form.Errors["email"] = refusal(done[0].decision)
 	}
 	page, err := s.invitePage(c, form)
 	if err != nil {
@@ -227,8 +240,6 @@ func (s *Server) sendInvite(c echo.Context) error {
 	}
 	return s.render(c, statusOf(form.Errors), "invite", page)
 }
-
-func refusal(d access.Decision) string { return "Not invited. " + d.Sentence }
 
 // A sentView is what has become of an invitation.
 type sentView struct {

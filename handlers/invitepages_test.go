@@ -40,6 +40,12 @@ func TestInviteOne(t *testing.T) {
 	isRedirect(t, answer, "/admin/invite?sent=1")
 	answer, _ = b.post(t, "/admin/invite", form) // a double click
 	isRedirect(t, answer, "/admin/invite?sent=1")
+	again := url.Values{"email": {"other@example.com"}, "key": form["key"]} // from the same page, by the back button
+	answer, _ = b.post(t, "/admin/invite", again)
+	isRedirect(t, answer, "/admin/invite?sent=2")
+	if trail, err := w.ledger.Audit(t.Context(), ledger.AuditFilter{}); err != nil || len(trail) != 2 {
+		t.Errorf("the trail of two invitations has %d lines (%v)", len(trail), err)
+	}
 	inv, err := w.ledger.Invitation(t.Context(), 1)
 	if err != nil || inv.State != ledger.Queued || inv.Run != 1 || fmt.Sprint(inv.Groups) != "[7 42]" || inv.Note != "paid by bank" {
 		t.Errorf("the invitation is %+v (%v)", inv, err)
