@@ -67,6 +67,7 @@ func TestStories(t *testing.T) {
 			"sleep":           cmdSleep,
 			"crowd":           cmdCrowd,
 			"lines":           cmdLines,
+			"jsonlines":       cmdJSONLines,
 			"until-crowded":   cmdUntilCrowded,
 			"logged":          cmdLogged,
 			"nocanary":        cmdNoCanary,
@@ -376,6 +377,20 @@ func cmdCrowd(ts *testscript.TestScript, neg bool, args []string) {
 		list = fmt.Appendf(list, "person%d@crowd.example,7\n", i)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), list, 0o600))
+}
+
+// jsonlines checks that the last command printed so many lines, each of them one JSON object.
+func cmdJSONLines(ts *testscript.TestScript, neg bool, args []string) {
+	lines := strings.Split(strings.TrimSuffix(ts.ReadFile("stdout"), "\n"), "\n")
+	for _, line := range lines {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			ts.Fatalf("%v: %s", err, line)
+		}
+	}
+	if strconv.Itoa(len(lines)) != args[0] {
+		ts.Fatalf("it printed %d lines", len(lines))
+	}
 }
 
 // until-crowded waits until the ledger has so many invitations, as the command line tells: no Usher need serve.
