@@ -101,13 +101,30 @@ func (c *Client) FindInvite(ctx context.Context, email string) (*Invite, error) 
 	if err != nil {
 		return nil, err
 	}
-	now, usable := c.now(), all[:0]
+	return newestOf(c.usable(all), email), nil
+}
+
+// NewestInvite is FindInvite, and where there is no such invite, the newest that has expired.
+func (c *Client) NewestInvite(ctx context.Context, email string) (*Invite, error) {
+	all, err := c.Invites(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if invite := newestOf(c.usable(all), email); invite != nil {
+		return invite, nil
+	}
+	return newestOf(all, email), nil
+}
+
+// usable returns the invites that were claimed or can still be.
+func (c *Client) usable(all []Invite) (usable []Invite) {
+	now := c.now()
 	for _, inv := range all {
 		if inv.Usable(now) {
 			usable = append(usable, inv)
 		}
 	}
-	return newestOf(usable, email), nil
+	return usable
 }
 
 // newestOf returns the newest of the invites that is this address's; nil when there is none.

@@ -84,13 +84,22 @@ func TestFindInvitePrefersTheNewestUsable(t *testing.T) {
 		name    string
 		invites []string
 		want    int64 // 0: none
+		expired int64 // what NewestInvite finds then
 	}{
 		{name: "nothing"},
 		{name: "another address", invites: []string{invite(1, "bob@example.com", -hour, hour, "null")}},
 		{name: "an address that only ends alike", invites: []string{invite(1, "xada@example.com", -hour, hour, "null")}},
 		{name: "a look-alike with the Kelvin sign", invites: []string{invite(1, "frank@example.com", -hour, hour, "null")}},
 		{name: "another case", invites: []string{invite(1, "ADA@Example.COM", -hour, hour, "null")}, want: 1},
-		{name: "an expired one", invites: []string{invite(1, "ada@example.com", -2*hour, -hour, "null")}},
+		{name: "an expired one", invites: []string{invite(1, "ada@example.com", -2*hour, -hour, "null")}, expired: 1},
+		{
+			name: "the newest of two that have expired",
+			invites: []string{
+				invite(1, "ada@example.com", -2*hour, -time.Minute, "null"),
+				invite(2, "ada@example.com", -hour, -time.Minute, "null"),
+			},
+			expired: 2,
+		},
 		{name: "a claimed one that has expired", invites: []string{invite(1, "ada@example.com", -2*hour, -hour, `"`+at(-hour)+`"`)}, want: 1},
 		{
 			name: "the newest of three, not the last",
@@ -124,6 +133,10 @@ func TestFindInvitePrefersTheNewestUsable(t *testing.T) {
 			if (got != nil) != (tt.want != 0) || got != nil && got.ID != tt.want {
 				t.Errorf("got %+v, want %d", got, tt.want)
 			}
+			newest, err := c.NewestInvite(t.Context(), email)
+			if want := max(tt.want, tt.expired); err != nil || (newest != nil) != (want != 0) || newest != nil && newest.ID != want {
+				t.Errorf("the newest of all: got %+v and %v, want %d", newest, err, want)
+			}
 		})
 	}
 }
@@ -152,6 +165,13 @@ func TestOneInvite(t *testing.T) {
 	if inv, err := c.InviteByID(t.Context(), id); err != nil || !inv.Claimed() || *inv.UserType != "external" {
 		t.Errorf("after claiming: got %+v, %v", inv, err)
 	}
+	if e := asError(t, c.DeleteInvite(t.Context(), id)); e.Kind != retoolclient.Never || errors.Is(e, retoolclient.ErrNotFound) {
+		t.Errorf("deleting what was claimed: got %v: %v", e.Kind, e)
+	}
+	if res, err = c.Invite(t.Context(), retoolclient.Invitation{Email: "bob@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	id = res.Invite.ID
 	if err := c.DeleteInvite(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}

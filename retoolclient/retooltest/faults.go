@@ -31,7 +31,7 @@ type Fault struct {
 	RetryAfter string        // header of an error: seconds or a date
 	Times      int           // how many requests it hits; 0 means 1, negative all until ClearFaults
 	Delay      time.Duration // in JSON a string such as "2s"
-	On         string        // which requests: "invite" (by either way; the default), "list" or "any"
+	On         string        // which requests: "invite" (by either way; the default), "list", "get" (one invite), "delete" or "any"
 	Email      string        // only those that name this address; "" is all
 	Message    string        // of an error body; each kind has its own
 }
@@ -93,8 +93,8 @@ func (f Fault) check() error {
 	if !plain && !slices.Contains([]string{"html", "slow", "timeout-after-work", "reset", "reset-after-work"}, f.Kind) {
 		return fmt.Errorf("fault of unknown kind %q", f.Kind)
 	}
-	if !slices.Contains([]string{"", "invite", "list", "any"}, f.On) {
-		return fmt.Errorf("fault on %q: want invite, list or any", f.On)
+	if !slices.Contains([]string{"", "invite", "list", "get", "delete", "any"}, f.On) {
+		return fmt.Errorf("fault on %q: want invite, list, get, delete or any", f.On)
 	}
 	if f.Status != 0 && (f.Status < 200 || f.Status > 999) {
 		return fmt.Errorf("fault with status %d", f.Status)
@@ -156,6 +156,10 @@ func (f Fault) hits(req *request) bool {
 		return true
 	case "list":
 		return req.Method == http.MethodGet && v2
+	case "get":
+		return req.Method == http.MethodGet && strings.Contains(req.URL.Path, "/user_invites/")
+	case "delete":
+		return req.Method == http.MethodDelete
 	}
 	return req.Method == http.MethodPost && (v2 || strings.HasSuffix(req.URL.Path, "/bulkInviteUsers"))
 }

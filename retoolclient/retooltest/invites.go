@@ -228,6 +228,9 @@ func (r *Retool) withInvite(do func(*request, *Invite) response) endpoint {
 func (r *Retool) getInvite(_ *request, inv *Invite) response { return replyData(inv.copied()) }
 
 func (r *Retool) deleteInvite(_ *request, inv *Invite) response {
+	if inv.ClaimedAt != nil {
+		return refuse(http.StatusUnprocessableEntity, "This user invite has been accepted and cannot be deleted")
+	}
 	inv.Deleted = true
 	r.open--
 	return response{status: http.StatusNoContent}

@@ -13,6 +13,8 @@ const about = `This is not Retool. It is a fake of Retool's invite API, for test
 The API:
   POST   /api/v2/user_invites                        {"email": "ada@example.com"}
   GET    /api/v2/user_invites
+  GET    /api/v2/user_invites/{id}
+  DELETE /api/v2/user_invites/{id}
   POST   /api/organization/admin/bulkInviteUsers     {"emails": ["ada@example.com"]}
   GET    /api/checkHealth
 
