@@ -87,6 +87,7 @@ type Retool struct {
 	Timeout           time.Duration `yaml:"timeout"`
 	MaxTries          int           `yaml:"max_tries"`
 	FirstWait         time.Duration `yaml:"first_wait"`
+	ResendExpired     int           `yaml:"resend_expired"`
 	PresentPhrases    []string      `yaml:"present_phrases"`
 	BulkBody          string        `yaml:"bulk_body"`
 }

@@ -137,6 +137,10 @@ var configKeys = []key[Config]{
 		doc:  "Pause after an invitation's first failed attempt; it doubles from there, up to 6 hours.",
 		read: to(func(c *Config) *time.Duration { return &c.Retool.FirstWait }, duration(10*time.Millisecond, time.Hour)),
 	}, {
+		path: "retool.resend_expired", def: "0",
+		doc:  "How often an invitation is sent again by itself when its link died unused, 0 to 10. With 0 that is left to a person.",
+		read: to(func(c *Config) *int { return &c.Retool.ResendExpired }, whole(0, 10)),
+	}, {
 		path: "retool.present_phrases",
 		doc:  "Further phrases by which Retool says that the user is already there.",
 		read: to(func(c *Config) *[]string { return &c.Retool.PresentPhrases }, listOf(filledText)),

@@ -119,7 +119,7 @@ func (p *parts) openLedger(ctx context.Context) (*ledger.Ledger, error) {
 func (p *parts) behind(ctx context.Context, door *handlers.Door, book *ledger.Ledger) (*onboarding.Onboarding, error) {
 	stages, err := onboarding.New(onboarding.Options{
 		Ledger: book, Policy: p.policy, Sources: p.sources, Retool: p.retool, LookUps: p.lookUps,
-		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait,
+		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait, ResendExpired: p.config.Retool.ResendExpired,
 		CallTimeout: p.config.Retool.Timeout, Logger: p.log,
 		Retention: ledger.Retention{Bodies: p.config.Retention.Bodies, Events: p.config.Retention.Events},
 	})

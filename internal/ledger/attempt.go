@@ -15,12 +15,12 @@ type Attempt struct {
 	ID           int64
 	InvitationID int64
 	EventID      int64  // of a look-up, which has no invitation yet
-	Kind         string // "invite", "look", "attributes", "customer"
+	Kind         string // "invite", "look", "revoke", "attributes", "customer", "fault"
 	StartedAt    time.Time
 	Duration     time.Duration
 	Transport    string // "v2", "bulk"; of a look-up the provider: "hubspot", "paddle", "stripe"
 	Status       int    // HTTP, 0 when no answer came
-	Outcome      string // "sent", "present", "found", "not found", "later", "never", "stop"
+	Outcome      string // "sent", "present", "found", "not found", "claimed", "deleted", "later", "never", "stop"
 	Message      string // the other side's own words, redacted
 	RetoolID     int64
 }

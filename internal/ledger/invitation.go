@@ -44,6 +44,7 @@ type Invitation struct {
 	Run            int
 	Unsure         bool      // what Retool has of it is not known, such as after a call without an answer: look first
 	Resend         bool      // what Retool has of it is still to be taken away, first of all
+	Resent         int       // how often Usher itself had it sent again, since its link had died
 	RetoolID       int64     // the invite that Retool has, as far as we know
 	CorrectedTo    int64     // the invitation that took its place, where its address was wrong
 	NextTryAt      time.Time // these are zero when there is none
@@ -85,14 +86,14 @@ func (i Invitation) LateAttributes() map[string]string {
 }
 
 const invitationColumns = `id, email, state, reason, groups, attributes, sent_groups, sent_attributes, note, source,
-	tries, run, unsure, resend, coalesce(retool_id, 0), coalesce(corrected_to, 0), next_try_at, sending_since, expires_at, sent_at, accepted_at, created_at, updated_at`
+	tries, run, unsure, resend, resent, coalesce(retool_id, 0), coalesce(corrected_to, 0), next_try_at, sending_since, expires_at, sent_at, accepted_at, created_at, updated_at`
 
 func scanInvitation(row scanner) (Invitation, error) {
 	var i Invitation
 	var email, groups, attributes, sentGroups, sentAttributes string
 	var next, sending, expires, sent, accepted, created, updated sql.NullInt64
 	err := row.Scan(&i.ID, &email, &i.State, &i.Reason, &groups, &attributes, &sentGroups, &sentAttributes, &i.Note, &i.Source,
-		&i.Tries, &i.Run, &i.Unsure, &i.Resend, &i.RetoolID, &i.CorrectedTo, &next, &sending, &expires, &sent, &accepted, &created, &updated)
+		&i.Tries, &i.Run, &i.Unsure, &i.Resend, &i.Resent, &i.RetoolID, &i.CorrectedTo, &next, &sending, &expires, &sent, &accepted, &created, &updated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Invitation{}, fmt.Errorf("invitation: %w", ErrNotFound)
 	}

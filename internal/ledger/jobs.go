@@ -85,6 +85,17 @@ func (j InviteJob) calls() call { return call{j.Invitation, j.Run, Queued} }
 func (j RevokeJob) calls() call { return call{j.Invitation, j.Run, Revoked} }
 func (l Look) calls() call      { return call{l.Invitation, l.Run, Sent} }
 
+// An ExpireJob asks Retool what became of invitations whose links died. There is never more than one.
+type ExpireJob struct{}
+
+// Kind names the job in River's table.
+func (ExpireJob) Kind() string { return "expire" }
+
+// InsertOpts sends the job to the paced queue, behind all others, unless one waits or runs there.
+func (ExpireJob) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: QueueRetool, MaxAttempts: maxJobTries, Priority: 4, UniqueOpts: onlyOne}
+}
+
 // LookUpBatch is how many events one LookUpJob asks for at most: as many as HubSpot answers in one call.
 const LookUpBatch = 100
 
@@ -137,9 +148,12 @@ func (UpkeepJob) Kind() string { return "upkeep" }
 
 // InsertOpts sends the job to its own queue, unless one waits or runs there.
 func (UpkeepJob) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: QueueUpkeep, MaxAttempts: maxJobTries, UniqueOpts: river.UniqueOpts{ByState: []rivertype.JobState{
-		rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable, rivertype.JobStateRunning, rivertype.JobStateScheduled}}}
+	return river.InsertOpts{Queue: QueueUpkeep, MaxAttempts: maxJobTries, UniqueOpts: onlyOne}
 }
+
+// onlyOne is for a kind of which there is one job that is not finished, at most.
+var onlyOne = river.UniqueOpts{ByState: []rivertype.JobState{
+	rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable, rivertype.JobStateRunning, rivertype.JobStateScheduled}}
 
 // TakeOver makes the calling process one that works this ledger's jobs, until release is called. On SQLite it
 // is the only one, or ErrInUse says that another process already is; what a dead process left running is handed

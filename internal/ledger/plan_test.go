@@ -107,6 +107,7 @@ func hot(g grammar) []struct {
 		{"events of an address", events(EventFilter{Email: "x", Limit: 50}, 0), []any{"x"}},
 		{"what is due", g.due(), []any{millis(now)}},
 		{"what was set aside", setAsideList, []any{0, 50}},
+		{"invitations whose links died", g.expiring(), []any{millis(now), 20}},
 		{"invitations that are queued", queuedPage, []any{0, 9}},
 		{"old deliveries", lastOf(nextDeliveries), []any{0, 0, 100}},
 		{"old events", lastOf(nextEvents), []any{0, 0, 100}},

@@ -27,6 +27,8 @@ type Settlement struct {
 	Taken bool
 	// AcceptedAt is when the person came in, of one that is accepted; zero: now.
 	AcceptedAt time.Time
+	// SendAgain puts one that is expired back to work at once, for this reason, which is counted.
+	SendAgain string
 	// What the attempt says about all sending.
 	Pace PaceChange
 }
@@ -190,5 +192,15 @@ func (t *tx) besides(one *settling, inv *Invitation) (err error) {
 		_, err = t.exec(`update invitations set retool_id = case when $2 = 1 then $3 else retool_id end, resend = case when $4 = 1 then 0 else resend end where id = $1`,
 			id, flag(s.Known), orNoID(s.RetoolID), flag(s.Taken))
 	}
+	if err == nil && s.SendAgain != "" {
+		err = t.sendAgain(inv, s.SendAgain)
+	}
 	return err
+}
+
+func (t *tx) sendAgain(inv *Invitation, reason string) error {
+	if _, err := t.exec(`update invitations set resent = resent + 1 where id = $1`, inv.ID); err != nil {
+		return err
+	}
+	return t.queue(inv, reason)
 }

@@ -103,6 +103,10 @@ func (t *tx) grant(ready []*slotAsked, invitations map[int64]*Invitation, callLi
 			asked.slot = asked.readiness(inv, t.now, callLimit)
 			continue
 		}
+		if asked.in == Sent && p.StoppedReason != "" { // a question is no probe
+			asked.slot = Slot{Wait: probeEvery, Stopped: p.StoppedReason}
+			continue
+		}
 		if asked.slot = p.take(t.now, asked.interval); !asked.slot.Granted {
 			continue
 		}

@@ -57,6 +57,7 @@ type grammar struct {
 	takeBack       string // hands out again the running jobs of queue $1 that began more than $2 seconds ago; empty where a start does
 	oldestJob      string // the moment of the oldest job that is due
 	byDue          string // names the index of what is due, where the planner would sort all that is queued instead
+	byExpiry       string // the same, of what expires
 	bySoon         string // the same, of what expires
 	invitationOf   string // the invitation of an InviteJob
 	doneJobs       string // removes up to $3 jobs that ended in state $1 before $2
@@ -202,6 +203,7 @@ func (s sqlite) grammar() grammar {
 		deciders:  1, decideBatch: 48, // acceptances wait for the one writer meanwhile: for some 10 ms
 		oldestJob:    oldestJob(`cast(unixepoch(min(scheduled_at), 'subsec') * 1000 as integer)`),
 		byDue:        ` indexed by invitations_due`,
+		byExpiry:     ` indexed by invitations_expiring`,
 		bySoon:       ` indexed by invitations_expiring`,
 		invitationOf: `json_extract(args, '$.invitation')`,
 		doneJobs:     doneJobs(`strftime('%Y-%m-%d %H:%M:%f', $2 / 1000.0, 'unixepoch')`),

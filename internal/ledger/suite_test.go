@@ -50,6 +50,7 @@ func suite(t *testing.T, open opener) {
 		{name: "revoke", test: testRevoke},
 		{name: "revoke job", test: testRevokeJob},
 		{name: "send again", test: testSendAgain},
+		{name: "expire", test: testExpire},
 		{name: "correct", test: testCorrect},
 		{name: "correct to", test: testCorrectTo},
 		{name: "corrected", test: testCorrected},

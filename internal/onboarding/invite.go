@@ -26,6 +26,8 @@ const (
 	// for all that wait, whether sending goes on again.
 	stoppedRecheck = 5 * time.Second
 	stoppedPoll    = time.Second
+	// inviteLasts is how long an invite can be claimed, where Retool does not say until when.
+	inviteLasts = 7 * 24 * time.Hour
 	// settleFor bounds how long an attempt waits to be recorded, which goes on when its job is cancelled; the commit
 	// itself has as long once more.
 	settleFor = 5 * time.Second
@@ -48,28 +50,41 @@ func (w *inviteWorker) NextRetry(job *river.Job[ledger.InviteJob]) time.Time {
 }
 
 // invite makes the next attempt of an invitation, under the shared pace. After an attempt whose outcome
-// is unknown it first looks whether the invite is there, then sends.
+// is unknown it first looks whether the invite is there, then sends. One that is sent again is first taken away.
 func (ob *Onboarding) invite(ctx context.Context, job ledger.InviteJob) error {
-	until := time.Now().Add(holdFor)
+	return ob.run(ctx, time.Now().Add(holdFor), job, sending{ob})
+}
+
+// An errand is what is to be done at Retool for one invitation, call by call. Whatever the next one needs to know is in
+// the ledger, so that a crash between two calls loses nothing.
+type errand interface {
+	// call makes the next call. done means that no other follows.
+	call(ctx context.Context, inv ledger.Invitation) (s ledger.Settlement, done bool)
+	// failed is what a call comes to that failed, by this invitation's own fault or by nobody's.
+	failed(inv ledger.Invitation, e *retoolclient.Error) (s ledger.Settlement, done bool)
+}
+
+// run makes the calls of an errand, each under the shared pace, until it is done or the next one has to wait: then it
+// returns an error for River.
+func (ob *Onboarding) run(ctx context.Context, until time.Time, caller ledger.Caller, e errand) error {
 	for {
-		slot, err := ob.slot(ctx, until, func() (ledger.Slot, error) { return ob.Ledger.TakeSlot(ctx, job, ob.interval) })
+		slot, err := ob.slot(ctx, until, func() (ledger.Slot, error) { return ob.Ledger.TakeSlot(ctx, caller, ob.interval) })
 		if err != nil || slot.Void {
 			return err
 		}
-		settlement := ob.attempt(ctx, slot.Invitation)
+		settlement, done := ob.attempt(ctx, slot.Invitation, e)
 		if settlement.Pace.Stop != "" {
-			settlement = ob.aloneAtFault(ctx, slot, settlement)
+			settlement, done = ob.aloneAtFault(ctx, slot, settlement, done, e)
 		}
 		if err := ob.settle(ctx, slot.Invitation, settlement); err != nil {
 			return err
 		}
-		if settlement.State != ledger.Queued {
-			return nil
-		}
-		if settlement.Pace.Stop != "" {
+		switch {
+		case settlement.Pace.Stop != "":
 			return river.JobSnooze(stoppedRecheck)
-		}
-		if !settlement.NextTryAt.IsZero() {
+		case done:
+			return nil
+		case !settlement.NextTryAt.IsZero():
 			return river.JobSnooze(max(0, time.Until(settlement.NextTryAt)))
 		}
 	}
@@ -133,6 +148,13 @@ func (g *gate) wait(now time.Time) time.Duration {
 	return 0
 }
 
+// isClosed says whether sending is stopped, as far as is known here.
+func (g *gate) isClosed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
+}
+
 func (g *gate) set(closed bool, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -141,37 +163,75 @@ func (g *gate) set(closed bool, now time.Time) {
 
 // aloneAtFault keeps one invitation that Retool always answers with a stop from stopping everybody again:
 // where another's call worked since this one met a stop, the fault is this one's, and counts.
-func (ob *Onboarding) aloneAtFault(ctx context.Context, slot ledger.Slot, s ledger.Settlement) ledger.Settlement {
+func (ob *Onboarding) aloneAtFault(ctx context.Context, slot ledger.Slot, s ledger.Settlement, done bool, e errand) (ledger.Settlement, bool) {
 	attempts, err := ob.Ledger.Attempts(ctx, slot.Invitation.ID)
 	if err != nil {
-		return s
+		return s, done
 	}
 	workedSince := func(a ledger.Attempt) bool {
 		return a.Outcome == retoolclient.Stop.String() && a.StartedAt.Before(slot.WorkedAt)
 	}
 	if !slices.ContainsFunc(attempts, workedSince) {
-		return s
+		return s, done
 	}
-	alone := ob.later(slot.Invitation, &retoolclient.Error{Kind: retoolclient.Later, Message: s.Pace.Stop, Ambiguous: s.Unsure})
+	alone, done := e.failed(slot.Invitation, &retoolclient.Error{Kind: retoolclient.Later, Message: s.Pace.Stop, Ambiguous: s.Unsure})
 	alone.Attempt = s.Attempt
-	return alone
+	return alone, done
 }
 
 // attempt makes one call and says what it changed. A panic is an attempt too: it must not leave the
 // invitation without a next try.
-func (ob *Onboarding) attempt(ctx context.Context, inv ledger.Invitation) (s ledger.Settlement) {
+func (ob *Onboarding) attempt(ctx context.Context, inv ledger.Invitation, e errand) (s ledger.Settlement, done bool) {
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
-			s = ob.later(inv, &retoolclient.Error{Kind: retoolclient.Later, Message: ob.caught(p).Error(), Ambiguous: true})
-			s.Attempt.Kind = "invite"
+			s, done = e.failed(inv, &retoolclient.Error{Kind: retoolclient.Later, Message: ob.caught(p).Error(), Ambiguous: true})
 		}
 		s.Attempt.StartedAt, s.Attempt.Duration = start, time.Since(start)
 	}()
-	if inv.Unsure {
-		return ob.look(ctx, inv)
+	return e.call(ctx, inv)
+}
+
+// sending is the errand of an invitation that is queued.
+type sending struct{ *Onboarding }
+
+func (ob sending) call(ctx context.Context, inv ledger.Invitation) (s ledger.Settlement, done bool) {
+	switch {
+	case inv.Resend && inv.Unsure:
+		s = ob.clear(inv, ob.trace(ctx, inv))
+	case inv.Resend && inv.RetoolID != 0:
+		s = ob.clear(inv, ob.remove(ctx, inv))
+	case inv.Unsure:
+		s = ob.look(ctx, inv)
+	default:
+		s = ob.send(ctx, inv)
 	}
-	return ob.send(ctx, inv)
+	return s, s.State != ledger.Queued
+}
+
+func (ob sending) failed(inv ledger.Invitation, e *retoolclient.Error) (ledger.Settlement, bool) {
+	s := ob.later(inv, e)
+	s.Attempt.Kind = "invite"
+	return s, s.State != ledger.Queued
+}
+
+// clear is what the way to a second invite comes to, on which the first one is taken away.
+func (ob sending) clear(inv ledger.Invitation, t traced) (s ledger.Settlement) {
+	switch t.found {
+	case personIn:
+		s = ledger.Settlement{State: ledger.Accepted, Reason: cameIn + ", and nothing was sent again", AcceptedAt: t.claimedAt(), Known: true, RetoolID: t.invite.ID}
+	case inviteThere:
+		s = ledger.Settlement{State: ledger.Queued, Reason: inv.Reason, Known: true, RetoolID: t.invite.ID}
+	case nothingThere:
+		s = ledger.Settlement{State: ledger.Queued, Reason: inv.Reason, Known: true, Taken: true, Pace: ledger.PaceChange{Works: t.deleted}}
+	case outOfReach: // what is known is tried, and then Retool's refusal of doubles is the guard
+		s = ledger.Settlement{State: ledger.Queued, Reason: inv.Reason, Known: t.attempt.Kind == kindRevoke}
+	default:
+		s = ob.refused(inv, t.laterAtMost())
+		s.Unsure = true
+	}
+	s.Attempt = t.attempt
+	return s
 }
 
 // look asks Retool whether an earlier call was carried out although no clear answer came.
@@ -183,6 +243,9 @@ func (ob *Onboarding) look(ctx context.Context, inv ledger.Invitation) (s ledger
 		s = ob.sent("found", "the invite of an earlier call is there", *found)
 		s.ToldGroups, s.ToldAttributes = told(*found)
 		s.Attempt.Status = http.StatusOK
+		if found.Claimed() {
+			s.State, s.Reason, s.AcceptedAt, s.Attempt.Outcome = ledger.Accepted, cameIn, claimedAt(found), outcomeClaimed
+		}
 	case err == nil:
 		s = ledger.Settlement{State: ledger.Queued, Reason: inv.Reason} // send next
 		if inv.Tries >= ob.MaxTries {
@@ -220,6 +283,12 @@ func (ob *Onboarding) send(ctx context.Context, inv ledger.Invitation) ledger.Se
 		s = ob.sent("sent", result.Message, invite)
 		s.ToldGroups, s.ToldAttributes = inv.Groups, inv.Attributes
 		s.Attempt.Status, s.Attempt.Transport = result.Status, string(result.Transport)
+		if s.ExpiresAt.IsZero() {
+			s.ExpiresAt = time.Now().Add(inviteLasts)
+		}
+		if inv.Resend {
+			s.Reason = "Retool was asked to send it again, beside the earlier invite, which it does not let Usher delete"
+		}
 	}
 	s.Attempt.Kind = "invite"
 	return s
@@ -250,6 +319,9 @@ func (ob *Onboarding) refused(inv ledger.Invitation, e *retoolclient.Error) (s l
 	case retoolclient.Present:
 		s = ob.sent("present", e.Message, retoolclient.Invite{})
 		s.Reason = "Retool knows this address already: " + e.Message
+		if inv.Resend {
+			s.Reason = "not sent again, since Retool still has the earlier invite and does not let Usher delete it: " + e.Message
+		}
 	case retoolclient.Never:
 		s = ledger.Settlement{State: ledger.Failed, Reason: sentence(e), CountTry: true, Pace: ledger.PaceChange{Works: true}}
 	case retoolclient.Stop:
@@ -272,21 +344,32 @@ func outcomeOf(e *retoolclient.Error) string {
 
 // later schedules the next attempt; after the last one it gives up, with the reason.
 func (ob *Onboarding) later(inv ledger.Invitation, e *retoolclient.Error) ledger.Settlement {
-	if e.RateLimited { // not the invitation's fault: its budget stays, and everyone waits
-		wait := max(e.RetryAfter, time.Second)
-		if e.RetryAfter == 0 {
-			wait = rateLimitWait
-		}
-		return ledger.Settlement{State: ledger.Queued, Reason: "Retool asked us to slow down", NextTryAt: time.Now().Add(wait), Pace: ledger.PaceChange{Wait: wait}}
-	}
-	tries := inv.Tries + 1
-	s := ledger.Settlement{State: ledger.Queued, Reason: sentence(e), CountTry: true, Unsure: e.Ambiguous,
-		NextTryAt: time.Now().Add(ob.schedule.after(tries, e.RetryAfter)), Attempt: ledger.Attempt{Outcome: "later", Message: e.Message}}
-	if tries >= ob.MaxTries && !e.Ambiguous { // an unclear answer is looked into first
+	s, spent := ob.again(inv, e)
+	s.State = ledger.Queued
+	if spent && !e.Ambiguous { // an unclear answer is looked into first
 		s.State, s.NextTryAt = ledger.Failed, time.Time{}
-		s.Reason = fmt.Sprintf("given up after %d tries; the last answer: %s", tries, sentence(e))
+		s.Reason = fmt.Sprintf("given up after %d tries; the last answer: %s", inv.Tries+1, sentence(e))
 	}
 	return s
+}
+
+// again says when a call is made once more that failed for now, and whether its tries are used up.
+func (ob *Onboarding) again(inv ledger.Invitation, e *retoolclient.Error) (s ledger.Settlement, spent bool) {
+	if e.RateLimited { // not the invitation's fault: its budget stays, and everyone waits
+		wait := ob.wait(e)
+		return ledger.Settlement{Reason: "Retool asked us to slow down", NextTryAt: time.Now().Add(wait), Pace: ledger.PaceChange{Wait: wait}}, false
+	}
+	tries := inv.Tries + 1
+	return ledger.Settlement{Reason: sentence(e), CountTry: true, Unsure: e.Ambiguous, NextTryAt: time.Now().Add(ob.schedule.after(tries, e.RetryAfter)),
+		Attempt: ledger.Attempt{Outcome: "later", Message: e.Message}}, tries >= ob.MaxTries
+}
+
+// wait is how long everybody waits after a 429.
+func (ob *Onboarding) wait(e *retoolclient.Error) time.Duration {
+	if e.RetryAfter == 0 {
+		return rateLimitWait
+	}
+	return max(e.RetryAfter, time.Second)
 }
 
 // settle records the attempt even while Usher is stopping: an answer that came must not be forgotten.

@@ -36,6 +36,8 @@ type Options struct {
 	// CallTimeout is how long one call to Retool may last, 30 seconds by default. Instances that share a ledger
 	// have the same.
 	CallTimeout time.Duration
+	// ResendExpired is how often an invitation is sent again by itself whose link died unused.
+	ResendExpired int
 	// FirstWait is the pause after the first failed attempt; it doubles from there.
 	FirstWait time.Duration
 	// PollEvery is how often River asks for due jobs, 200 milliseconds by default.
@@ -100,6 +102,8 @@ func New(o Options) (*Onboarding, error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &inviteWorker{ob: ob})
 	river.AddWorker(workers, &attributesWorker{ob: ob})
+	river.AddWorker(workers, &revokeWorker{ob: ob})
+	river.AddWorker(workers, &expireWorker{ob: ob})
 	river.AddWorker(workers, &lookUpWorker{ob: ob})
 	river.AddWorker(workers, &upkeepWorker{ob: ob})
 	var err error
@@ -109,7 +113,7 @@ func New(o Options) (*Onboarding, error) {
 			ledger.QueueLookUp: {MaxWorkers: 4},
 			ledger.QueueUpkeep: {MaxWorkers: 1, FetchPollInterval: time.Second},
 		},
-		PeriodicJobs: upkeepJobs(),
+		PeriodicJobs: periodicJobs(),
 		// River removes 10,000 jobs at once, and acceptances would wait: upkeep removes them.
 		CancelledJobRetentionPeriod: -1, CompletedJobRetentionPeriod: -1, DiscardedJobRetentionPeriod: -1,
 		Workers:              workers,

@@ -38,11 +38,13 @@ func (w *upkeepWorker) NextRetry(job *river.Job[ledger.UpkeepJob]) time.Time {
 	return afterFault(job.Attempt)
 }
 
-// upkeepJobs are what River's leader enqueues, one instance of all.
-func upkeepJobs() []*river.PeriodicJob {
-	return []*river.PeriodicJob{river.NewPeriodicJob(river.PeriodicInterval(upkeepEvery), func() (river.JobArgs, *river.InsertOpts) {
-		return ledger.UpkeepJob{}, nil
-	}, &river.PeriodicJobOpts{RunOnStart: true})}
+// periodicJobs are what River's leader enqueues, one instance of all.
+func periodicJobs() []*river.PeriodicJob {
+	every := func(interval time.Duration, args river.JobArgs) *river.PeriodicJob {
+		return river.NewPeriodicJob(river.PeriodicInterval(interval), func() (river.JobArgs, *river.InsertOpts) { return args, nil },
+			&river.PeriodicJobOpts{RunOnStart: true})
+	}
+	return []*river.PeriodicJob{every(upkeepEvery, ledger.UpkeepJob{}), every(expireEvery, ledger.ExpireJob{})}
 }
 
 // tidy removes what need not be kept any longer, piece by piece, and says what that was.

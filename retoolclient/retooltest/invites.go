@@ -96,6 +96,18 @@ func (r *Retool) Expire(email string) bool {
 	return true
 }
 
+// Revive gives the newest invite of an address time anew, and reports whether there is one that nobody accepted.
+func (r *Retool) Revive(email string, lasts time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	inv := r.newest[key(email)]
+	if inv == nil || inv.Deleted || inv.ClaimedAt != nil {
+		return false
+	}
+	inv.ExpiresAt = Time{r.opts.Now().Add(lasts)}
+	return true
+}
+
 // pending reports whether the invite can be accepted. A nil one cannot.
 func (i *Invite) pending(now time.Time) bool {
 	return i != nil && !i.Deleted && i.ClaimedAt == nil && now.Before(i.ExpiresAt.Time)

@@ -139,7 +139,7 @@ CREATE TABLE invitations (
   created_at      integer not null,
   updated_at      integer not null,
   sent_at         integer
-, corrected_to integer references invitations (id), resend integer not null default 0, accepted_at integer);
+, corrected_to integer references invitations (id), resend integer not null default 0, resent integer not null default 0, accepted_at integer);
 
 CREATE INDEX invitations_by_source on invitations (source, id);
 

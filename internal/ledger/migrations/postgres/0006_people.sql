@@ -81,7 +81,8 @@ create table source_secrets (
 );
 
 alter table invitations add column corrected_to bigint references invitations (id); -- the address was wrong: the one that took its place
-alter table invitations add column resend bigint not null default 0; -- the invite that Retool has is taken away before the next is sent
+alter table invitations add column resend bigint not null default 0; -- what Retool has of it is still to be taken away, before anything else
+alter table invitations add column resent bigint not null default 0; -- how often Usher itself had it sent again, since its link had died
 alter table invitations add column accepted_at bigint;
 create index invitations_expiring on invitations (expires_at) where state = 'sent';
 
@@ -111,6 +112,7 @@ drop view usher_events;
 drop view usher_invitations;
 drop index invitations_expiring;
 alter table invitations drop column accepted_at;
+alter table invitations drop column resent;
 alter table invitations drop column resend;
 alter table invitations drop column corrected_to;
 drop table source_secrets;
