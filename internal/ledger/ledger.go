@@ -81,6 +81,7 @@ type Ledger struct {
 	settler   *group[*settling]
 	counted   countCache
 	stats     statsCache
+	reach     int // searchReach
 	now       func() time.Time
 	clock     rivertype.TimeGenerator
 	log       *slog.Logger
@@ -115,7 +116,7 @@ func newLedger(dialect dialect, opts Options) *Ledger {
 		opts.Logger = slog.Default()
 	}
 	return &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), tendEvery: cmp.Or(opts.TendEvery, tendEvery), asItIs: opts.AsItIs,
-		now: opts.Now, clock: clock, log: opts.Logger, accepted: make(chan struct{}, 1)}
+		now: opts.Now, clock: clock, log: opts.Logger, accepted: make(chan struct{}, 1), reach: searchReach}
 }
 
 func (l *Ledger) open(ctx context.Context) (err error) {

@@ -1,10 +1,13 @@
 package ledger
 
 import (
+	"database/sql"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/usher-dev/usher/internal/ledger/ledgertest"
 )
 
 // A ledger of years is asked for one page: no plan may read a whole table, or sort what it found.
@@ -75,10 +78,6 @@ func hot(g grammar) []struct {
 	query string
 	args  []any
 } {
-	invitations := func(f Filter) string {
-		query, _ := f.query(0)
-		return query
-	}
 	events := func(f EventFilter, from int64) string {
 		query, _ := f.query(from)
 		return query
@@ -95,10 +94,6 @@ func hot(g grammar) []struct {
 		{"a known identity", `select id from events where source = $1 and event_id = $2`, []any{"stripe", "evt_1"}},
 		{"an identity of any source", `select ` + eventColumns + ` from events e where ` + newestOfAnySource, []any{"evt_1"}},
 		{"an invitation's address", `select id from invitations where email = $1`, []any{"jane@example.com"}},
-		{"all invitations", invitations(Filter{Limit: 50}), nil},
-		{"invitations of a state", invitations(Filter{State: Failed, Limit: 50}), []any{"failed"}},
-		{"invitations of a source", invitations(Filter{Source: "x", Limit: 50}), []any{"x"}},
-		{"the next page of a source and a state", invitations(Filter{State: Failed, Source: "x", Before: 9, Limit: 50}), []any{"failed", "x", 9}},
 		{"events since", events(EventFilter{Since: now, Limit: 50}, 7), []any{millis(now), 7}},
 		{"events of a source", events(EventFilter{Source: "x", Limit: 50}, 0), []any{"x"}},
 		{"events of a type", events(EventFilter{Type: "x", Limit: 50}, 0), []any{"x"}},
@@ -176,4 +171,89 @@ var walked = []string{
 	"SCAN u",                                                                                                             // oldest first: at once what waits, behind what was set aside
 	"SCAN u USING INDEX undecided_set_aside",                                                                             // only those
 	"SCAN old", "SCAN s", "SCAN d", "SCAN soon", "SCAN CONSTANT ROW", "SCAN 2 CONSTANT ROWS", "SCAN 7-ROW VALUES CLAUSE", // what was read by an index
+}
+
+// A page of a list of many invitations is read along the index that has its order, whatever is rare among them: on neither
+// store along another.
+func TestSearchesReadAlongTheirIndex(t *testing.T) {
+	const all, state, source, both = "invitations_pkey", "invitations_by_state", "invitations_by_source", "invitations_by_source_and_state"
+	const address, domain = "invitations_email_key", "invitations_by_domain"
+	tests := []struct {
+		name string
+		Search
+		want []string // the index of each lane
+	}{
+		{name: "all", want: []string{all}},
+		{name: "a state", Search: Search{State: Held}, want: []string{state}},
+		{name: "a source", Search: Search{Source: "form"}, want: []string{source}},
+		{name: "a state of a source", Search: Search{State: Held, Source: "form"}, want: []string{both}},
+		{name: "an address", Search: Search{Text: "grace000777@example.com"}, want: []string{address}},
+		{name: "the beginning of an address", Search: Search{Text: "grace000777@e"}, want: []string{address}},
+		{name: "a letter", Search: Search{Text: "g"}, want: []string{address, domain}},
+		{name: "a letter in a state", Search: Search{Text: "g", State: Sent}, want: []string{address, domain}},
+		{name: "a domain", Search: Search{Text: "@example.com"}, want: []string{domain}},
+		{name: "a domain in a state of a source", Search: Search{Text: "@example.com", State: Sent, Source: "form"}, want: []string{domain}},
+	}
+	run := func(t *testing.T, l *Ledger, plan func(t *testing.T, query string, args []any) string) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				tt.Limit = 50
+				f := finder{Ledger: l, Search: tt.Search, lanes: lanesOf(tt.Text)}
+				for i, lane := range f.lanes {
+					key := map[order]string{byAddress: "grace000777@example.com", byDomain: "example.com"}[lane.order]
+					for _, from := range []*place{nil, {order: lane.order, key: key, id: 777}} {
+						for _, back := range []bool{false, true} {
+							for _, s := range f.stretches(lane, from, back) {
+								query, args := f.query(lane, s, 51)
+								got := plan(t, query, args)
+								if !strings.Contains(got, tt.want[i]) || strings.Contains(got, "Seq Scan on invitations") || strings.Contains(got, "SCAN invitations\n") {
+									t.Errorf("%s %v does not read along %s:\n%s\n%s", query, args, tt.want[i], query, got)
+								}
+							}
+						}
+					}
+				}
+			})
+		}
+	}
+	t.Run("sqlite", func(t *testing.T) {
+		l, path := openHere(t)
+		crowded(t, "sqlite", path)
+		names := strings.NewReplacer("USING INTEGER PRIMARY KEY", all, "sqlite_autoindex_invitations_1", address)
+		run(t, l, func(t *testing.T, query string, args []any) string { return names.Replace(plan(t, l, query, args...)) })
+	})
+	t.Run("postgres", func(t *testing.T) {
+		l, address := openPostgresAt(t)
+		crowded(t, "pgx", address)
+		run(t, l, func(t *testing.T, query string, args []any) string {
+			tx, err := l.read.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = tx.Rollback() }()
+			// As a connection plans what it was asked often: without looking at the values.
+			if _, err := tx.ExecContext(t.Context(), `set local plan_cache_mode = force_generic_plan`); err != nil {
+				t.Fatal(err)
+			}
+			lines, err := collect(t.Context(), tx, func(row scanner) (line string, err error) { err = row.Scan(&line); return line, err }, "explain "+query, args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Join(lines, "\n")
+		})
+	})
+}
+
+// crowded puts as many into a ledger as make the planner think.
+func crowded(t *testing.T, driver, address string) {
+	t.Helper()
+	db, err := sql.Open(driver, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if err := ledgertest.Crowd(t.Context(), db, map[string]string{"pgx": "postgres", "sqlite": "sqlite"}[driver], 20_000); err != nil {
+		t.Fatal(err)
+	}
 }

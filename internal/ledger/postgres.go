@@ -157,6 +157,8 @@ func (p postgres) grammar() grammar {
 			where state = 'running' and queue = $1 and attempted_at < now() - make_interval(secs => $2)`,
 		oldestJob:    oldestJob(`(extract(epoch from min(scheduled_at)) * 1000)::bigint`),
 		invitationOf: `(args ->> 'invitation')::bigint`,
+		byRows:       true,
+		domainOf:     `substr(email, strpos(email, '@') + 1)`,
 		doneJobs:     doneJobs(`to_timestamp($2::bigint / 1000.0)`),
 		lookUpsWaiting: `select count(distinct e.value ->> 'event') from river_job j,
 			jsonb_array_elements(case jsonb_typeof(j.args -> 'events') when 'array' then j.args -> 'events' else jsonb_build_array(j.args) end) e (value)

@@ -44,12 +44,19 @@ func TestPostgresErrorsThatMeanUnwritable(t *testing.T) {
 
 func openPostgresHere(t *testing.T) *Ledger {
 	t.Helper()
-	l, err := Open(t.Context(), ledgertest.Postgres(t), Options{Logger: slog.New(slog.DiscardHandler)})
+	l, _ := openPostgresAt(t)
+	return l
+}
+
+func openPostgresAt(t *testing.T) (l *Ledger, address string) {
+	t.Helper()
+	address = ledgertest.Postgres(t)
+	l, err := Open(t.Context(), address, Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	return l
+	return l, address
 }
 
 // The commit must be on disk before the answer, whatever the database's own settings say.

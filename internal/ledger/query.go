@@ -80,20 +80,26 @@ func (l *Ledger) Invitations(ctx context.Context, f Filter) ([]Invitation, error
 			return nil, err
 		}
 	}
-	query, args := f.query(from)
+	query, args := f.query(l.grammar, from)
 	return collect(ctx, l.read, scanInvitation, query, args...)
 }
 
 // query reads from an identity on: they grow with time.
-func (f Filter) query(since int64) (string, []any) {
-	where := conditions{}
-	where.add("state = ", string(f.State), f.State != "")
-	where.add("email = ", f.Email, f.Email != "")
-	where.add("source = ", f.Source, f.Source != "")
-	where.add("created_at >= ", millis(f.Since), !f.Since.IsZero())
-	where.add("id >= ", since, since > 0)
-	where.add("id < ", f.Before, f.Before > 0)
-	return `select ` + invitationColumns + ` from invitations` + where.text + ` order by id desc` + limited(f.Limit), where.args
+func (f Filter) query(g grammar, since int64) (string, []any) {
+	var q statementText
+	columns, values := filters(f.State, f.Source)
+	text := `select ` + invitationColumns + ` from invitations`
+	var later []string
+	if !f.Since.IsZero() {
+		later = append(later, `created_at >= `+q.value(millis(f.Since)))
+	}
+	if f.Email == "" {
+		return text + g.listed(&q, columns, values, span{after: since - 1, before: f.Before}, false, later...) + limited(f.Limit), q.args
+	}
+	if f.Before > 0 {
+		later = append(later, `id < `+q.value(f.Before))
+	}
+	return text + q.where(q.equal(append(columns, `email`), append(values, f.Email)), later), q.args // there is one at most
 }
 
 func limited(limit int) string {

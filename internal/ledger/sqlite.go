@@ -62,6 +62,12 @@ type grammar struct {
 	invitationOf   string // the invitation of an InviteJob
 	doneJobs       string // removes up to $3 jobs that ended in state $1 before $2
 	lookUpsWaiting string // counts the events whose address is being asked for; $1 is the kind of the jobs
+	domainOf       string // the domain of an invitation's address, as its index has it
+
+	// byRows: a page of what has one value is asked for by comparing rows of columns. Postgres takes that for what it is, a
+	// walk along the index; asked for columns one by one, it may think another index cheaper, and walk all the table where
+	// a value is rare. SQLite compares rows by their first column alone, and takes the index in any case.
+	byRows bool
 }
 
 // A recorder puts the deliveries of one shared commit on disk and gives each its identity.
@@ -206,6 +212,7 @@ func (s sqlite) grammar() grammar {
 		byExpiry:     ` indexed by invitations_expiring`,
 		bySoon:       ` indexed by invitations_expiring`,
 		invitationOf: `json_extract(args, '$.invitation')`,
+		domainOf:     `substr(email, instr(email, '@') + 1)`,
 		doneJobs:     doneJobs(`strftime('%Y-%m-%d %H:%M:%f', $2 / 1000.0, 'unixepoch')`),
 		lookUpsWaiting: `select count(distinct json_extract(e.value, '$.event')) from river_job j,
 			json_each(case when json_type(j.args, '$.events') is null then json_array(json(j.args)) else json_extract(j.args, '$.events') end) e

@@ -57,6 +57,7 @@ func suite(t *testing.T, open opener) {
 		{name: "by hand at once", test: testByHandAtOnce},
 		{name: "audit", test: testAudit},
 		{name: "query", test: testQuery},
+		{name: "search", test: testSearch},
 		{name: "events", test: testEvents},
 		{name: "receipts", test: testReceipts},
 		{name: "history", test: testHistory},

@@ -141,6 +141,8 @@ CREATE TABLE invitations (
   sent_at         integer
 , corrected_to integer references invitations (id), resend integer not null default 0, resent integer not null default 0, accepted_at integer);
 
+CREATE INDEX invitations_by_domain on invitations (substr(email, instr(email, '@') + 1), id);
+
 CREATE INDEX invitations_by_source on invitations (source, id);
 
 CREATE INDEX invitations_by_source_and_state on invitations (source, state, id);

@@ -86,6 +86,9 @@ alter table invitations add column resent integer not null default 0; -- how oft
 alter table invitations add column accepted_at integer;
 create index invitations_expiring on invitations (expires_at) where state = 'sent';
 
+-- People search by the beginning of an address, for which its own index is enough, or of a domain.
+create index invitations_by_domain on invitations (substr(email, instr(email, '@') + 1), id);
+
 -- For whoever reads the ledger with SQL: these columns stay when the tables change.
 create view usher_invitations as
 select i.id, i.email, i.state, i.reason, i.source, i.groups, i.attributes, i.note, i.tries,
@@ -110,6 +113,7 @@ from events e left join decisions d on d.id = (select max(id) from decisions whe
 -- +goose Down
 drop view usher_events;
 drop view usher_invitations;
+drop index invitations_by_domain;
 drop index invitations_expiring;
 alter table invitations drop column accepted_at;
 alter table invitations drop column resent;
