@@ -219,17 +219,30 @@ func TestSearchesReadAlongTheirIndex(t *testing.T) {
 			})
 		}
 	}
+	lists := func(t *testing.T, l *Ledger, plan func(t *testing.T, query string, args []any) string) {
+		for want, f := range map[string]Filter{all: {Limit: 50}, state: {State: Held, Limit: 50}, source: {Source: "form", Limit: 50}, both: {State: Held, Source: "form", Limit: 50}} {
+			for _, f := range []Filter{f, {State: f.State, Source: f.Source, Since: time.Now(), Before: 777, Limit: 50}} {
+				query, args := f.query(l.grammar, 7)
+				if got := plan(t, query, args); !strings.Contains(got, want) {
+					t.Errorf("%s %v does not read along %s:\n%s", query, args, want, got)
+				}
+			}
+		}
+	}
 	t.Run("sqlite", func(t *testing.T) {
 		l, path := openHere(t)
 		crowded(t, "sqlite", path)
 		names := strings.NewReplacer("USING INTEGER PRIMARY KEY", all, "SCAN invitations", all, // by its identities
 			"sqlite_autoindex_invitations_1", address)
-		run(t, l, func(t *testing.T, query string, args []any) string { return names.Replace(plan(t, l, query, args...)) })
+		read := func(t *testing.T, query string, args []any) string { t.Helper(); return names.Replace(plan(t, l, query, args...)) }
+		run(t, l, read)
+		lists(t, l, read)
 	})
 	t.Run("postgres", func(t *testing.T) {
 		l, address := openPostgresAt(t)
 		crowded(t, "pgx", address)
-		run(t, l, func(t *testing.T, query string, args []any) string {
+		read := func(t *testing.T, query string, args []any) string {
+			t.Helper()
 			tx, err := l.read.BeginTx(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -244,7 +257,9 @@ func TestSearchesReadAlongTheirIndex(t *testing.T) {
 				t.Fatal(err)
 			}
 			return strings.Join(lines, "\n")
-		})
+		}
+		run(t, l, read)
+		lists(t, l, read)
 	})
 }
 

@@ -94,7 +94,7 @@ func (f Filter) query(g grammar, since int64) (string, []any) {
 		later = append(later, `created_at >= `+q.value(millis(f.Since)))
 	}
 	if f.Email == "" {
-		return text + g.listed(&q, columns, values, span{after: since - 1, before: f.Before}, false, later...) + limited(f.Limit), q.args
+		return text + g.listed(&q, columns, values, bounds{after: since - 1, before: f.Before}, false, later...) + limited(f.Limit), q.args
 	}
 	if f.Before > 0 {
 		later = append(later, `id < `+q.value(f.Before))

@@ -124,7 +124,7 @@ func (f finder) filtered() bool { return f.State != "" || f.Source != "" }
 // newest reads what the filters leave, newest first, from a place on.
 func (f finder) newest(q *statementText, from *place, back bool) string {
 	columns, values := filters(f.State, f.Source)
-	return f.grammar.listed(q, columns, values, from.span(back), back)
+	return f.grammar.listed(q, columns, values, from.bounds(back), back)
 }
 
 // filters are the columns of an index of invitations, and what they must be.
@@ -327,7 +327,7 @@ func (f finder) stretches(l lane, from *place, back bool) []stretch {
 		return []stretch{between(domain, ` >= `, low, high, order, back)}
 	}
 	same := stretch{back: back, along: func(q *statementText, more ...string) string {
-		return f.grammar.pinned(q, []string{domain}, []any{from.key}, from.span(back), back, more...)
+		return f.grammar.pinned(q, []string{domain}, []any{from.key}, from.bounds(back), back, more...)
 	}}
 	if back {
 		return []stretch{same, between(domain, ` > `, from.key, high, order, back)}
@@ -342,22 +342,22 @@ func between(key, from, low, high, order string, back bool) stretch {
 	}}
 }
 
-// A span is of identities. Zero or less is no end.
-type span struct{ after, before int64 }
+// Bounds of identities: 0 and less is none.
+type bounds struct{ after, before int64 }
 
-func (p *place) span(back bool) span {
+func (p *place) bounds(back bool) bounds {
 	switch {
 	case p == nil:
-		return span{}
+		return bounds{}
 	case back:
-		return span{after: p.id}
+		return bounds{after: p.id}
 	default:
-		return span{before: p.id}
+		return bounds{before: p.id}
 	}
 }
 
 // listed reads invitations by the values of some columns, newest first or oldest first, along the index of these.
-func (g grammar) listed(q *statementText, columns []string, values []any, of span, oldest bool, more ...string) string {
+func (g grammar) listed(q *statementText, columns []string, values []any, of bounds, oldest bool, more ...string) string {
 	index := ""
 	if !g.byRows && len(columns) > 0 {
 		index = ` indexed by invitations_by_` + strings.Join(columns, `_and_`)
@@ -366,7 +366,7 @@ func (g grammar) listed(q *statementText, columns []string, values []any, of spa
 }
 
 // pinned reads what has certain values in the first columns of an index whose last is the identity, in its order.
-func (g grammar) pinned(q *statementText, columns []string, values []any, of span, oldest bool, more ...string) string {
+func (g grammar) pinned(q *statementText, columns []string, values []any, of bounds, oldest bool, more ...string) string {
 	if !g.byRows {
 		conditions := q.equal(columns, values)
 		if of.after > 0 {
