@@ -234,7 +234,10 @@ func TestSearchesReadAlongTheirIndex(t *testing.T) {
 		crowded(t, "sqlite", path)
 		names := strings.NewReplacer("USING INTEGER PRIMARY KEY", all, "SCAN invitations", all, // by its identities
 			"sqlite_autoindex_invitations_1", address)
-		read := func(t *testing.T, query string, args []any) string { t.Helper(); return names.Replace(plan(t, l, query, args...)) }
+		read := func(t *testing.T, query string, args []any) string {
+			t.Helper()
+			return names.Replace(plan(t, l, query, args...))
+		}
 		run(t, l, read)
 		lists(t, l, read)
 	})
