@@ -306,6 +306,9 @@ func (s *Server) foreseeCorrection(ctx context.Context, id int64, email string) 
 		row.invitation = &inv
 	}
 	row.foresee()
+	if row.invitation != nil && row.decision.Outcome == access.Hold && slices.Contains([]ledger.State{ledger.Failed, ledger.Expired, ledger.Revoked}, row.invitation.State) {
+		row.effect, row.words = effectHolds, fmt.Sprintf("is %s: will be held until a person approves it", row.invitation.State)
+	}
 	return row, nil
 }
 

@@ -167,7 +167,7 @@ func (l *Ledger) Correct(ctx context.Context, by string, id int64, v Verdict) (o
 
 // corrected is the verdict of the address that takes an invitation's place.
 func (i Invitation) corrected(v Verdict, by string) Verdict {
-	v.By, v.Event.EmailFrom = by, "corrected by hand"
+	v.By, v.corrects, v.Event.EmailFrom = by, true, "corrected by hand"
 	v.Decision.Groups = union(v.Decision.Groups, i.Groups)
 	wanted := orEmptyMap(maps.Clone(i.Attributes))
 	maps.Copy(wanted, v.Decision.Attributes)

@@ -35,6 +35,8 @@ type Verdict struct {
 	// By is the person who asked, for the audit trail; empty: none did. A revoked invitation is then queued again too.
 	By   string
 	Note string
+
+	corrects bool // the address takes the place of another
 }
 
 // Deciders is how many goroutines of one process should decide at once on this store, and how many deliveries each

@@ -160,10 +160,10 @@ func (t *tx) addTo(v Verdict) (int64, error) {
 	}
 }
 
-// holdsAnew says whether a person asked for an address whose invitation leads nowhere any more, and a rule has it held:
-// then it waits for approval, as a new one would.
+// holdsAnew says whether a person is given an address whose invitation leads nowhere any more, and a rule has it held:
+// then it waits for approval, as a new one would, or the person would be lost.
 func (v Verdict) holdsAnew(inv Invitation) bool {
-	return v.Decision.Outcome == access.Hold && v.By != "" && (inv.State == Failed || inv.State == Expired || inv.State == Revoked)
+	return v.Decision.Outcome == access.Hold && v.corrects && (inv.State == Failed || inv.State == Expired || inv.State == Revoked)
 }
 
 // maxCorrections is how many corrections of one person are followed: a ring of them must end.

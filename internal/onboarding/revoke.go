@@ -47,12 +47,11 @@ func (ob *Onboarding) revoke(ctx context.Context, job ledger.RevokeJob) error {
 type revoking struct{ *Onboarding }
 
 func (ob revoking) call(ctx context.Context, inv ledger.Invitation) (s ledger.Settlement, done bool) {
-	t := traced{}
+	next := ob.remove
 	if inv.Unsure {
-		t = ob.trace(ctx, inv)
-	} else {
-		t = ob.remove(ctx, inv)
+		next = ob.trace
 	}
+	t := next(ctx, inv)
 	s, done = ob.comesTo(inv, t)
 	s.State, s.Attempt = ledger.Revoked, t.attempt
 	return s, done
