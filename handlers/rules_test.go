@@ -133,7 +133,8 @@ func TestRulesAreTriedForALimitedTime(t *testing.T) {
 					if errors.Is(tt.err, context.DeadlineExceeded) {
 						<-ctx.Done()
 					}
-					return ledger.Rehearsal{Different: 1}, nil, errors.Join(tt.err, report(ledger.Difference{Email: "ada@example.com"}))
+					return ledger.Rehearsal{Different: 1}, nil, errors.Join(tt.err, report(ledger.Difference{Email: "ada@example.com", By: ledger.ChangeOfOutcome, Effect: ledger.WouldInvite,
+						Today: ledger.Outlook{Outcome: access.Skip}, Then: ledger.Outlook{Outcome: access.Invite}}))
 				}
 			})
 			run(t, w, []scenario{{name: "asked", path: "/v1/rules/test", wantStatus: tt.want, wantBody: []string{tt.answer}}})

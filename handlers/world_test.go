@@ -95,6 +95,7 @@ func newWorld(t *testing.T, change func(*handlers.Options)) *world {
 	w.server = httptest.NewUnstartedServer(w.handler)
 	w.server.Config = handlers.HTTPServer(w.handler, log)
 	w.server.Start()
+	w.server.Client().Transport = contract{t, w.server.Client().Transport}
 	t.Cleanup(func() {
 		w.server.Close()
 		_ = w.ledger.Close() // some tests closed it before
@@ -153,6 +154,13 @@ func (s scenario) request(t *testing.T, w *world) *http.Request {
 	}
 	if strings.HasPrefix(s.path, "/v1") && !s.anonymous {
 		r.Header.Set("Authorization", "Bearer "+adminToken)
+	}
+	if strings.HasPrefix(s.path, "/v1") && s.body != "" {
+		kind := "application/json"
+		if strings.HasPrefix(s.path, "/v1/rules") {
+			kind = "application/yaml"
+		}
+		r.Header.Set("Content-Type", kind)
 	}
 	for name, values := range s.header {
 		r.Header[name] = values
