@@ -113,6 +113,12 @@ func hot(g grammar) []struct {
 		{"what a page of history brought again", historyResent, []any{1, 9}},
 		{"what brought an event again", resentBy, []any{1, 20}},
 		{"the first delivery since", firstDelivery.next, []any{7}},
+		{"the ends of the events", firstEvent.ends, nil}, // min and max of one select would read them all
+		{"the ends of the deliveries", firstDelivery.ends, nil},
+		{"the ends of the invitations", firstInvitation.ends, nil},
+		{"the next event", firstEvent.next, []any{7}},
+		{"the next delivery", firstDelivery.next, []any{7}},
+		{"the next invitation", firstInvitation.next, []any{7}},
 		{"invitations by day", invitationsByDay(2), []any{0, 1, 2, 1, 2, 3}},
 		{"events by day", eventsByDay(2), []any{0, 1, 2, 1, 2, 3}},
 		{"what sources told us", statsOfSources, []any{1}},

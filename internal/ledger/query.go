@@ -187,9 +187,9 @@ const sinceSlack = 10 * time.Minute
 type findFirst struct{ what, ends, next string }
 
 var (
-	firstEvent = findFirst{"events", `select coalesce(min(id), 0), coalesce(max(id), 0) from events`,
+	firstEvent = findFirst{"events", `select coalesce((select min(id) from events), 0), coalesce((select max(id) from events), 0)`,
 		`select id, recorded_at from events where id >= $1 order by id limit 1`}
-	firstDelivery = findFirst{"deliveries", `select coalesce(min(id), 0), coalesce(max(id), 0) from deliveries`,
+	firstDelivery = findFirst{"deliveries", `select coalesce((select min(id) from deliveries), 0), coalesce((select max(id) from deliveries), 0)`,
 		`select id, received_at from deliveries where id >= $1 order by id limit 1`}
 )
 

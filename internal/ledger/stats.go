@@ -165,7 +165,7 @@ type pastDays struct {
 	firstInvite map[time.Time]int64
 }
 
-var firstInvitation = findFirst{"invitations", `select coalesce(min(id), 0), coalesce(max(id), 0) from invitations`,
+var firstInvitation = findFirst{"invitations", `select coalesce((select min(id) from invitations), 0), coalesce((select max(id) from invitations), 0)`,
 	`select id, created_at from invitations where id >= $1 order by id limit 1`}
 
 // days counts by ranges of identities, which grow with time. So it needs no index on the time, which every acceptance
