@@ -271,11 +271,13 @@ func groupList(groups []int64) string {
 	return strings.Join(texts, ", ")
 }
 
-// pairs are a map for people, in the order of its names.
+// pairs are a map for people, in the order of its names, without what is empty.
 func pairs(m map[string]string) string {
 	var all []string
 	for name, value := range m {
-		all = append(all, name+": "+value)
+		if value != "" {
+			all = append(all, name+": "+value)
+		}
 	}
 	slices.Sort(all)
 	return strings.Join(all, ", ")

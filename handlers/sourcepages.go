@@ -224,6 +224,7 @@ type trialView struct {
 	Source   string
 	Delivery int64
 	Done     bool
+	Invites  bool // it would have led to an invitation, or to a look-up
 	SetAside bool
 	Error    string
 	Events   []eventView
@@ -239,7 +240,9 @@ func (s *Server) trialView(ctx context.Context, source string, delivery int64) (
 		if e.Details.Source != source {
 			return nil, fmt.Errorf("delivery %d of this source: %w", delivery, ledger.ErrNotFound)
 		}
-		v.Events = append(v.Events, newEventView(e))
+		view := newEventView(e)
+		v.Events = append(v.Events, view)
+		v.Invites = v.Invites || !strings.Contains(view.Sentence, "would have been decided "+string(access.Skip)) // the decide stage's own words
 	}
 	return v, nil
 }
