@@ -10,6 +10,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,7 +129,9 @@ func TestRulesAreTriedForALimitedTime(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, func(o *handlers.Options) {
-				o.RehearseFor = time.Millisecond
+				if errors.Is(tt.err, context.DeadlineExceeded) {
+					o.RehearseFor = time.Millisecond
+				}
 				o.Rehearse = func(ctx context.Context, _ time.Time, _ []byte, report func(ledger.Difference) error) (ledger.Rehearsal, []string, error) {
 					if errors.Is(tt.err, context.DeadlineExceeded) {
 						<-ctx.Done()
@@ -250,4 +253,42 @@ func TestRulesAreTriedFromAFile(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "1 event would be decided differently") || !strings.Contains(string(text), ">example.com</textarea>") {
 		t.Errorf("%d %v %s", answer.StatusCode, err, text)
 	}
+}
+
+// Whatever a difference can say is in openapi.yaml, against which every answer is held.
+func TestEveryWordOfADifferenceIsDocumented(t *testing.T) {
+	outcomes := []access.Outcome{access.Invite, access.Hold, access.Skip, ledger.IsNoEvent, ledger.IsSetAside, ledger.IsLookingUp}
+	changes := []ledger.ChangeOf{ledger.ChangeOfOutcome, ledger.ChangeOfAddress, ledger.ChangeOfGroups, ledger.ChangeOfAttributes, ledger.ChangeOfReason}
+	effects := []ledger.Effect{ledger.WouldInvite, ledger.WouldHold, ledger.WouldRequeue, ledger.WouldAdd, ledger.WouldLookUp, ledger.StaysHeld, ledger.GoesOut, ledger.NothingIsTaken, ledger.NoEffect}
+	w := newWorld(t, func(o *handlers.Options) {
+		o.Rehearse = func(_ context.Context, since time.Time, _ []byte, report func(ledger.Difference) error) (ledger.Rehearsal, []string, error) {
+			found := ledger.Rehearsal{Since: since, Complete: true, Lacking: map[string]int64{"gone": 3}, Mended: 1, Stuck: 2, Kinds: map[ledger.Kind]int64{}, Effects: map[ledger.Effect]int64{}}
+			var errs []error
+			for i := range effects {
+				today, then, by := outcomes[i%len(outcomes)], outcomes[(i+1)%len(outcomes)], changes[i%len(changes)]
+				found.Different++
+				found.Kinds[ledger.Kind{Today: today, Then: then, By: by}]++
+				found.Effects[effects[i]]++
+				errs = append(errs, report(ledger.Difference{Event: 1, Delivery: 1, SenderID: "evt_1", Source: "stripe", At: time.Now(), Email: "ada@example.com", By: by, Effect: effects[i], Means: "x",
+					Today: ledger.Outlook{Outcome: today, Rule: -1}, Then: ledger.Outlook{Outcome: then, Rule: 1}, Groups: []int64{7}, Attributes: []string{"plan"}, Invitation: 1, State: ledger.Sent}))
+			}
+			return found, []string{"access"}, errors.Join(errs...)
+		}
+	})
+	run(t, w, []scenario{{name: "all of them", path: "/v1/rules/test", wantStatus: 200, after: func(t *testing.T, _ *world, body string) {
+		var answer handlers.RulesTest
+		if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Differences) != len(effects) || len(answer.Effects) != len(effects) {
+			t.Fatalf("%v %s", err, body)
+		}
+		for _, e := range answer.Effects {
+			if e.Words() == string(e.Effect) {
+				t.Errorf("the effect %s has no words", e.Effect)
+			}
+		}
+		for i, d := range answer.Differences[1:] {
+			if before := answer.Differences[i]; slices.Index(changes, before.By) > slices.Index(changes, d.By) {
+				t.Errorf("%s comes before %s", before.By, d.By)
+			}
+		}
+	}}})
 }
