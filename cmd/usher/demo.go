@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,7 +32,8 @@ func newDemo() *cobra.Command {
 		Use:   "demo",
 		Short: "See the whole road, from a signed Stripe checkout to a Retool invite",
 		Long: `Demo starts a sandbox Retool and an Usher on a fresh ledger in a temporary folder, sends really signed
-Stripe events over HTTP, and shows what becomes of each. Then it keeps serving until Ctrl-C.
+Stripe events over HTTP, and shows what becomes of each. More customers follow, so that there is one in every
+state. Then it prints a link that signs in to the pages, and keeps serving until Ctrl-C.
 
 Exit status 0 only if every outcome was the expected one.`,
 		Example: `  usher demo
@@ -53,8 +55,12 @@ type demo struct {
 	retoolURL string
 	folder    string
 	secret    string // signing
+	events    string // the token of Retool's own events
 	token     string // of the API
 	first     string // id of the first event
+
+	usher   *served
+	sandbox *retooltest.Retool
 }
 
 func runDemo(ctx context.Context, w io.Writer, listen string, exit bool) (err error) {
@@ -67,28 +73,52 @@ func runDemo(ctx context.Context, w io.Writer, listen string, exit bool) (err er
 	if err != nil {
 		return err
 	}
-	d := &demo{w: w, c: coloursFor(w), folder: folder, secret: "whsec_" + rand.Text(), token: "demo-" + rand.Text(),
-		url: "http://" + usher.Addr().String(), retoolURL: "http://" + sandbox.Addr().String()}
+	d := &demo{w: w, c: coloursFor(w), folder: folder, secret: "whsec_" + rand.Text(), events: rand.Text(), token: "demo-" + rand.Text(),
+		url: "http://" + usher.Addr().String(), retoolURL: "http://" + sandbox.Addr().String(),
+		sandbox: retooltest.New(retooltest.Options{Token: demoRetoolToken, InternalDomains: []string{"acme.example"}, OtherOrg: []string{otherOrg}})}
+	if err := d.configure(); err != nil {
+		return errors.Join(err, usher.Close(), sandbox.Close())
+	}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	group, serving := errgroup.WithContext(serving)
-	group.Go(func() error {
-		return serveUntil(serving, sandbox, retooltest.New(retooltest.Options{Token: "retool_demosandboxtoken", InternalDomains: []string{"acme.example"}}))
-	})
-	group.Go(func() error { return d.serve(serving, usher) })
+	group.Go(func() error { return serveUntil(serving, sandbox, d.sandbox) })
+	d.start(serving, usher)
 	expected, err := d.show(serving)
-	if err == nil && !exit { // with exit, the addresses are gone as soon as they could be tried
-		d.curls()
-		fmt.Fprintf(w, "\n%sServing until Ctrl-C.%s\n", d.c.bold, d.c.off)
-		<-serving.Done()
+	if err == nil {
+		err = d.end(serving, exit)
 	}
 	stop()
-	err = errors.Join(err, group.Wait())
+	err = errors.Join(err, d.usher.wait(), group.Wait())
 	if err == nil && !expected {
 		return quietError(exitFailure)
 	}
 	return err
 }
+
+// end says where to look, and serves until Ctrl-C; with exit the addresses are gone as soon as they could be tried, and it
+// only sees that they work.
+func (d *demo) end(ctx context.Context, exit bool) error {
+	if err := d.tryPages(ctx); err != nil || exit {
+		return err
+	}
+	link, err := d.signInLink(ctx)
+	if err != nil {
+		return err
+	}
+	d.curls(link)
+	fmt.Fprintf(d.w, "\n%sServing until Ctrl-C.%s\n", d.c.bold, d.c.off)
+	select {
+	case <-ctx.Done():
+	case <-d.usher.done:
+	}
+	return nil
+}
+
+const (
+	demoRetoolToken = "retool_demosandboxtoken"
+	demoConfig      = "usher.yaml"
+)
 
 func listenTwice(ctx context.Context, address string) (usher, sandbox net.Listener, err error) {
 	if usher, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address); err != nil {
@@ -98,18 +128,78 @@ func listenTwice(ctx context.Context, address string) (usher, sandbox net.Listen
 	return usher, sandbox, err
 }
 
-// serve runs the same Usher as "usher serve", configured by variables as for Stripe alone.
-func (d *demo) serve(ctx context.Context, listener net.Listener) error {
-	p, problems := load(config.Options{Env: []string{
-		"STRIPE_WEBHOOK_SECRET=" + d.secret, "RETOOL_URL=" + d.retoolURL, "RETOOL_API_TOKEN=retool_demosandboxtoken",
-		"USHER_ADMIN_TOKEN=" + d.token, "USHER_INTERNAL_DOMAINS=acme.example",
-		"DATABASE_URL=sqlite://" + filepath.Join(d.folder, "usher.db"), "USHER_RETOOL_REQUESTS_PER_MINUTE=600",
-	}}, io.Discard)
-	if err := problems.Err(); err != nil {
+// configure writes the file that "usher serve" would be given.
+func (d *demo) configure() error {
+	text := fmt.Sprintf(`admin_token: %s
+database: sqlite://%s
+retool:
+  url: %s
+  token: %s
+  requests_per_minute: 600
+domains:
+  internal: [acme.example]
+sources:
+  stripe:
+    preset: stripe
+    secrets: [%s]
+    no_payment_required: hold
+  retool:
+    preset: retool-events
+    secrets: [%s]
+`, d.token, filepath.Join(d.folder, "usher.db"), d.retoolURL, demoRetoolToken, d.secret, d.events)
+	return os.WriteFile(filepath.Join(d.folder, demoConfig), []byte(text), 0o600)
+}
+
+// load makes the parts of the demo's Usher.
+func (d *demo) load() (*parts, error) {
+	p, problems := load(config.Options{File: filepath.Join(d.folder, demoConfig)}, io.Discard)
+	p.log = slog.New(slog.DiscardHandler)
+	return p, problems.Err()
+}
+
+// A served is an Usher that serves.
+type served struct {
+	stop func()
+	done chan struct{}
+	err  error
+}
+
+// wait waits until it has ended.
+func (s *served) wait() error {
+	<-s.done
+	return s.err
+}
+
+// start runs the same Usher as "usher serve".
+func (d *demo) start(ctx context.Context, listener net.Listener) {
+	ctx, stop := context.WithCancel(ctx)
+	s := &served{stop: stop, done: make(chan struct{})}
+	d.usher = s
+	go func() {
+		defer close(s.done)
+		p, err := d.load()
+		if err != nil {
+			s.err = errors.Join(err, listener.Close())
+			return
+		}
+		if s.err = p.serve(ctx, listener); errors.Is(s.err, context.Canceled) {
+			s.err = nil
+		}
+	}()
+}
+
+// restart stops the Usher and starts another on its ledger, at the same address.
+func (d *demo) restart(ctx context.Context) error {
+	d.usher.stop()
+	if err := d.usher.wait(); err != nil {
 		return err
 	}
-	p.log = slog.New(slog.DiscardHandler)
-	return p.serve(ctx, listener)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", strings.TrimPrefix(d.url, "http://"))
+	if err != nil {
+		return err
+	}
+	d.start(ctx, listener)
+	return d.waitReady(ctx)
 }
 
 // A scene is one event of the demonstration and what must become of it.
@@ -173,8 +263,11 @@ func (d *demo) show(ctx context.Context) (expected bool, err error) {
 		expected = expected && result.ok()
 	}
 	d.summarise(shown)
-	once, err := d.once(ctx, shown)
-	return expected && once, err
+	more, err := d.showStates(ctx)
+	if err != nil {
+		return false, err
+	}
+	return d.once(shown) && expected && more, nil
 }
 
 func (d *demo) waitReady(ctx context.Context) error {
@@ -284,9 +377,9 @@ func (d *demo) followInvitation(ctx context.Context, id int64, result *showing) 
 	return nil
 }
 
-// until asks the API until what it says is settled, for at most 5 s.
+// until asks the API until what it says is settled, for at most 10 s.
 func (d *demo) until(ctx context.Context, path string, into any, settled func() bool) error {
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url+path, nil)
 		if err != nil {
 			return err
@@ -305,7 +398,7 @@ func (d *demo) until(ctx context.Context, path string, into any, settled func() 
 			}
 		}
 	}
-	return fmt.Errorf("%s was not settled in 5 s", path)
+	return fmt.Errorf("%s was not settled in 10 s", path)
 }
 
 func (d *demo) step(word, colour, format string, args ...any) {
@@ -327,33 +420,25 @@ func (d *demo) summarise(shown []showing) {
 }
 
 // once compares with the sandbox Retool's own memory: each person who paid was invited once, and nobody else.
-func (d *demo) once(ctx context.Context, shown []showing) (bool, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.retoolURL+"/sandbox/state", nil)
-	if err != nil {
-		return false, err
-	}
-	_, answer, err := do(request)
-	if err != nil {
-		return false, err
-	}
-	var memory struct {
-		Created map[string]int `json:"created"`
-	}
-	if err := json.Unmarshal(answer, &memory); err != nil {
-		return false, fmt.Errorf("read the sandbox's memory: %w", err)
-	}
+func (d *demo) once(shown []showing) bool {
+	created := d.sandbox.State().Created
 	want := map[string]int{}
 	for _, s := range shown {
 		if s.outcome == "invite" {
 			want[s.event.Email] = 1
 		}
 	}
-	if !maps.Equal(memory.Created, want) {
-		fmt.Fprintf(d.w, "%s✗  Retool remembers other invites than those: %v%s\n", d.c.red, memory.Created, d.c.off)
-		return false, nil
+	for _, one := range demoCustomers() {
+		if one.reached {
+			want[one.email] = 1
+		}
+	}
+	if !maps.Equal(created, want) {
+		fmt.Fprintf(d.w, "%s✗  Retool remembers other invites than those: %v%s\n", d.c.red, created, d.c.off)
+		return false
 	}
 	fmt.Fprintf(d.w, "%s✓%s  Retool's own memory agrees: %d people invited, each once\n", d.c.green, d.c.off, len(want))
-	return true, nil
+	return true
 }
 
 func dash(s string) string {
@@ -363,14 +448,19 @@ func dash(s string) string {
 	return s
 }
 
-func (d *demo) curls() {
+// curls says where to look, and what to try.
+func (d *demo) curls(link string) {
 	fmt.Fprintf(d.w, `
-%sTry it yourself%s
-  export USHER=%s TOKEN=%s
-  curl -s -H "Authorization: Bearer $TOKEN" $USHER/v1/summary
-  curl -s -H "Authorization: Bearer $TOKEN" $USHER/v1/events/%s
-  curl -s -H "Authorization: Bearer $TOKEN" -d '{"email": "you@customer.example"}' $USHER/v1/invitations
-  curl -s -H "Authorization: Bearer $TOKEN" -X POST "$USHER/v1/invitations/retry?state=failed"
-  curl -s %s/sandbox/state
-`, d.c.bold, d.c.off, d.url, d.token, d.first, d.retoolURL)
+%[1]sLook around%[2]s
+  %[3]s%[4]s
+  This link signs in once, within the hour. Later, sign in at %[3]s/admin with the admin token: %[5]s
+
+%[1]sTry it yourself%[2]s
+  export USHER_URL=%[3]s USHER_TOKEN=%[5]s
+  usher list
+  usher explain %[6]s
+  usher invite you@customer.example
+  curl -s -H "Authorization: Bearer $USHER_TOKEN" $USHER_URL/v1/summary
+  curl -s %[7]s/sandbox/state
+`, d.c.bold, d.c.off, d.url, link, d.token, d.first, d.retoolURL)
 }

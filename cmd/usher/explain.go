@@ -224,7 +224,8 @@ func (a shownAttempt) step(what string, mark colours) step {
 }
 
 // did are the calls to Retool in words.
-var did = map[string]string{"invite": "asked Retool to invite", "look": "looked whether Retool has the invite already", "attributes": "told Retool the attributes"}
+var did = map[string]string{"invite": "asked Retool to invite", "look": "looked whether Retool has the invite already", "attributes": "told Retool the attributes",
+	"revoke": "had Retool delete the invite"}
 
 // calls are what was done for an invitation, and where it stands.
 func (p shownPerson) calls(mark colours) (all []step) {

@@ -81,14 +81,16 @@ func (p *parts) serve(ctx context.Context, listener net.Listener) (err error) {
 			return err
 		}
 		ends = append(ends, release)
-		stages, err := p.behind(ctx, door, book)
+		stages, server, err := p.behind(book)
 		if err != nil {
 			return err
 		}
+		server.Begin(ctx)
 		p.log.Info("usher is ready", "version", version(), "listen", listener.Addr().String(), "in", time.Since(start))
 		for _, name := range slices.Sorted(maps.Keys(p.sources)) {
 			p.log.Info("a source is ready", "source", name, "preset", dash(p.config.Sources[name].Preset), "address", p.address(name, listener.Addr().String()))
 		}
+		door.Open(server) // from here on it is ready for who asks
 		return stages.Run(ctx)
 	})
 	return group.Wait()
@@ -115,8 +117,8 @@ func (p *parts) openLedger(ctx context.Context) (*ledger.Ledger, error) {
 	}
 }
 
-// behind puts the handlers behind the door, and returns the stages, which the caller runs.
-func (p *parts) behind(ctx context.Context, door *handlers.Door, book *ledger.Ledger) (*onboarding.Onboarding, error) {
+// behind makes what is behind the door: the stages, which the caller runs, and the handlers.
+func (p *parts) behind(book *ledger.Ledger) (*onboarding.Onboarding, *handlers.Server, error) {
 	stages, err := onboarding.New(onboarding.Options{
 		Ledger: book, Policy: p.policy, Sources: p.sources, Retool: p.retool, LookUps: p.lookUps,
 		RequestsPerMinute: p.config.Retool.RequestsPerMinute, MaxTries: p.config.Retool.MaxTries, FirstWait: p.config.Retool.FirstWait, ResendExpired: p.config.Retool.ResendExpired,
@@ -124,14 +126,11 @@ func (p *parts) behind(ctx context.Context, door *handlers.Door, book *ledger.Le
 		Retention: ledger.Retention{Bodies: p.config.Retention.Bodies, Events: p.config.Retention.Events},
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	options := p.handlerOptions(book)
 	options.Warnings, options.Panics = p.warnings().Lines(), stages.Panics
-	server := handlers.New(options)
-	door.Open(server)
-	server.Begin(ctx)
-	return stages, nil
+	return stages, handlers.New(options), nil
 }
 
 // handlerOptions are those of the one server behind the network, the pages and the command line.

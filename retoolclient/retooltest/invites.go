@@ -108,6 +108,13 @@ func (r *Retool) Revive(email string, lasts time.Duration) bool {
 	return true
 }
 
+// Shorten lets the invites that an address gets from now on last so long only.
+func (r *Retool) Shorten(email string, lasts time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lasts[key(email)] = lasts
+}
+
 // pending reports whether the invite can be accepted. A nil one cannot.
 func (i *Invite) pending(now time.Time) bool {
 	return i != nil && !i.Deleted && i.ClaimedAt == nil && now.Before(i.ExpiresAt.Time)
@@ -170,7 +177,7 @@ func (r *Retool) make(w wish) *Invite {
 		LegacyID:     id,
 		InvitedBy:    "admin@retool.invalid",
 		InvitedEmail: strings.TrimSpace(w.Email),
-		ExpiresAt:    Time{now.Add(r.opts.InviteTTL)},
+		ExpiresAt:    Time{now.Add(cmp.Or(r.lasts[key(w.Email)], r.opts.InviteTTL))},
 		CreatedAt:    Time{now},
 		UserType:     r.userType(w.Email),
 		Metadata:     w.Metadata,

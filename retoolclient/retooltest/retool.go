@@ -60,10 +60,11 @@ type Retool struct {
 
 	mu       sync.Mutex
 	opts     Options
-	invites  []*Invite          // every one ever made, in order; an invite's id is FirstID and its index
-	open     int                // how many of them are not deleted
-	newest   map[string]*Invite // by address, in lower case
-	counts   map[string]int     // by address: invites ever made
+	invites  []*Invite                // every one ever made, in order; an invite's id is FirstID and its index
+	open     int                      // how many of them are not deleted
+	newest   map[string]*Invite       // by address, in lower case
+	counts   map[string]int           // by address: invites ever made
+	lasts    map[string]time.Duration // by address: how long its invites last, where that is not the usual time
 	members  map[string]bool
 	otherOrg map[string]bool
 	attrs    []userAttribute
@@ -89,6 +90,7 @@ func New(o Options) *Retool {
 		opts:     o,
 		mux:      http.NewServeMux(),
 		newest:   map[string]*Invite{},
+		lasts:    map[string]time.Duration{},
 		counts:   map[string]int{},
 		members:  setOf(o.Members),
 		otherOrg: setOf(o.OtherOrg),

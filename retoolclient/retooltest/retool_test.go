@@ -207,6 +207,21 @@ func TestAnInviteRunsOutOnOrder(t *testing.T) {
 	}
 }
 
+func TestInvitesOfOneAddressLastLess(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	retool, send := serve(t, retooltest.Options{Now: func() time.Time { return now }})
+	retool.Shorten("Ada@example.com", time.Minute)
+	for _, email := range []string{"ada@example.com", "bob@example.com"} {
+		if status, body := send("POST", invites, `{"email":"`+email+`"}`); status != 200 {
+			t.Fatalf("got %d %s", status, body)
+		}
+	}
+	now = now.Add(time.Minute)
+	if retool.Claim("ada@example.com") || !retool.Claim("bob@example.com") {
+		t.Error("after a minute that of ada is dead, and that of bob is not")
+	}
+}
+
 func TestFaultsForOneAddress(t *testing.T) {
 	retool, send := serve(t, retooltest.Options{})
 	retool.Inject(retooltest.Fault{Kind: "500", Times: -1, Email: "Ada@example.com"})
