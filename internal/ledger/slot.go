@@ -42,6 +42,10 @@ func (l *Ledger) TakeSlot(ctx context.Context, caller Caller, interval time.Dura
 	return asked.slot, asked.err
 }
 
+// callRecheck is when to ask again whether another call for the invitation is over: it nearly always is, unless its
+// process died.
+const callRecheck = 2 * time.Second
+
 // changeFor bounds one shared commit of slots or settlements: a server that hangs must not keep workers for ever.
 const changeFor = 5 * time.Second
 
@@ -83,7 +87,7 @@ func (c call) readiness(inv *Invitation, now time.Time, callLimit time.Duration)
 	case inv.State != c.in || inv.Run != c.run || c.in == Revoked && !inv.Resend:
 		return Slot{Void: true}
 	case inv.sendingNow(now, callLimit):
-		return Slot{Wait: callLimit - now.Sub(inv.SendingSince)}
+		return Slot{Wait: min(callLimit-now.Sub(inv.SendingSince), callRecheck)}
 	default:
 		return Slot{}
 	}
