@@ -27,14 +27,15 @@ func (s *Server) showEvent(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	lookUps, err := s.Ledger.LookUps(ctx, found.ID)
+	told, err := s.toldEvent(ctx, found)
 	if err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, struct {
 		event
-		LookUps []attempt `json:"look_ups,omitempty"`
-	}{newEvent(found), each(lookUps, newAttempt)})
+		LookUps  []attempt `json:"look_ups,omitempty"`
+		Timeline []step    `json:"timeline"`
+	}{newEvent(found), each(told.lookUps, newAttempt), s.eventStory(told).timeline()})
 }
 
 // eventID is the identity in the path. Some are addresses, whose slashes come escaped: then Echo leaves the

@@ -127,7 +127,7 @@ func (s *Server) showInvitation(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	attempts, err := s.Ledger.Attempts(ctx, id)
+	story, err := s.storyOf(ctx, inv, events)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,8 @@ func (s *Server) showInvitation(c echo.Context) error {
 		invitation
 		Events   []event   `json:"events"`
 		Attempts []attempt `json:"attempts"`
-	}{newInvitation(inv), each(events, newEvent), each(attempts, newAttempt)})
+		Timeline []step    `json:"timeline"`
+	}{newInvitation(inv), each(events, newEvent), each(story.attempts, newAttempt), story.timeline()})
 }
 
 // onInvitation is a call that a person makes about one invitation.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/usher-dev/usher/internal/access"
 	"github.com/usher-dev/usher/internal/ledger"
 )
 
@@ -300,6 +301,7 @@ func pageFuncs(now func() time.Time) template.FuncMap {
 		"plural": func(n any, one, many string) string { return plural(wholeNumber(n), one, many) }, // 1 invitation, 2,000 invitations
 		"dict":   dict,
 		"query":  url.QueryEscape,
+		"reason": func(code string) string { return reasonLabel(access.Reason(code)) },
 	}
 }
 

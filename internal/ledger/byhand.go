@@ -78,11 +78,18 @@ func retryable(inv Invitation, now time.Time, callLimit time.Duration) error {
 // Approve queues an invitation that a rule held.
 func (l *Ledger) Approve(ctx context.Context, by string, id int64) (Invitation, error) {
 	return l.act(ctx, by, DidApprove, id, func(t *tx, inv *Invitation) error {
-		if inv.State != Held {
-			return fmt.Errorf("%w: it is %s, not held", ErrConflict, inv.State)
+		if err := approvable(*inv); err != nil {
+			return err
 		}
 		return t.queue(inv, "approved by hand")
 	})
+}
+
+func approvable(inv Invitation) error {
+	if inv.State != Held {
+		return fmt.Errorf("%w: it is %s, not held", ErrConflict, inv.State)
+	}
+	return nil
 }
 
 // Revoke takes an invitation back. Where Retool may have an invite of it, a RevokeJob has it deleted.
@@ -92,11 +99,30 @@ func (l *Ledger) Revoke(ctx context.Context, by string, id int64) (Invitation, e
 			return err
 		}
 		if inv.State == Revoked {
-			return fmt.Errorf("%w: it is revoked already", ErrConflict)
+			return errRevokedAlready
 		}
 		return t.revoke(inv, 0)
 	})
 }
+
+var errRevokedAlready = fmt.Errorf("%w: it is revoked already", ErrConflict)
+
+// Allowed says of each thing that a person may do to an invitation why it is not possible now; nil where it is.
+type Allowed struct{ Retry, Approve, Revoke, Correct error }
+
+// Allowed says what may be done to an invitation as it is now. When it is done, it may be another.
+func (l *Ledger) Allowed(inv Invitation) Allowed {
+	now := l.now()
+	a := Allowed{Retry: retryable(inv, now, l.callLimit), Approve: approvable(inv), Revoke: revocable(inv, now, l.callLimit),
+		Correct: correctable(inv, access.Address{}, now, l.callLimit)}
+	if a.Revoke == nil && inv.State == Revoked {
+		a.Revoke = errRevokedAlready
+	}
+	return a
+}
+
+// CallLimit is after how long a call to Retool that was never settled has no process any more.
+func (l *Ledger) CallLimit() time.Duration { return l.callLimit }
 
 func revocable(inv Invitation, now time.Time, callLimit time.Duration) error {
 	if err := busy(inv, now, callLimit); err != nil {
