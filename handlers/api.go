@@ -162,18 +162,24 @@ type pageAsked struct {
 
 // queryPage reads ?limit= and ?cursor=.
 func queryPage(c echo.Context) (page pageAsked, err error) {
-	limit, err := queryNumber(c, "limit", 50, 1, 200)
-	if err != nil {
+	if page.limit, err = queryLimit(c); err != nil {
 		return page, err
 	}
-	page.limit = int(limit)
 	if text := c.QueryParam("cursor"); text != "" {
 		if page.before, err = strconv.ParseInt(text, 10, 64); err != nil || page.before <= 0 {
-			return page, invalid(fieldError{Field: "cursor", Detail: "is none that this list gave", Mend: "give the next_cursor of the page before, or none for the first page"})
+			return page, errNoCursor
 		}
 	}
 	return page, nil
 }
+
+// queryLimit reads ?limit=.
+func queryLimit(c echo.Context) (int, error) {
+	limit, err := queryNumber(c, "limit", 50, 1, 200)
+	return int(limit), err
+}
+
+var errNoCursor = invalid(fieldError{Field: "cursor", Detail: "is none that this list gave", Mend: "give the next_cursor of the page before, or none for the first page"})
 
 // nextCursor is where the list goes on behind a page: nil where the page is not full.
 func nextCursor[T any](page []T, limit int, id func(T) int64) *string {

@@ -41,6 +41,9 @@ func (s *Server) showEventPage(c echo.Context) error {
 	}
 	page := eventPage{Event: found, Facts: factsOf(found.Details), Steps: s.eventStory(told).timeline(), ByHand: found.DeliveryID == 0,
 		Source: s.Sources[found.Details.Source] != nil}
+	for i := range page.Steps {
+		page.Steps[i].Event = 0 // it is this one
+	}
 	for _, r := range told.receipts {
 		if r.Delivery == found.DeliveryID && r.BodyKept {
 			page.Delivery = r.Delivery

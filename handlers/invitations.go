@@ -75,12 +75,15 @@ func (s *Server) answerInvitation(c echo.Context, status int, id int64) error {
 }
 
 func (s *Server) listInvitations(c echo.Context) error {
-	if err := queryOnly(c, "state", "email", "source", "since", "limit", "cursor"); err != nil {
+	if err := queryOnly(c, "state", "email", "q", "source", "since", "limit", "cursor"); err != nil {
 		return err
 	}
 	state, err := queryState(c, "")
 	if err != nil {
 		return err
+	}
+	if text := c.QueryParam("q"); text != "" {
+		return s.searchInvitations(c, ledger.Search{Text: text, State: state, Source: c.QueryParam("source")})
 	}
 	page, err := queryPage(c)
 	if err != nil {
@@ -97,20 +100,45 @@ func (s *Server) listInvitations(c echo.Context) error {
 	return s.answerInvitations(c, ledger.Filter{State: state, Email: email, Source: c.QueryParam("source"), Since: since, Before: page.before, Limit: page.limit})
 }
 
+// searchInvitations lists those whose addresses, or their domains, begin with a text.
+func (s *Server) searchInvitations(c echo.Context, search ledger.Search) error {
+	for _, other := range []string{"email", "since"} {
+		if c.QueryParam(other) != "" {
+			return invalid(fieldError{Field: other, Detail: "does not go together with q", Mend: "leave one of them out"})
+		}
+	}
+	limit, err := queryLimit(c)
+	if err != nil {
+		return err
+	}
+	search.Limit, search.From = limit, ledger.Cursor(c.QueryParam("cursor"))
+	found, err := s.Ledger.Search(c.Request().Context(), search)
+	if errors.Is(err, ledger.ErrCursor) {
+		return errNoCursor
+	}
+	if err != nil {
+		return err
+	}
+	page := invitationPage{Invitations: each(found.Invitations, newInvitation)}
+	if found.Next != "" {
+		page.NextCursor = (*string)(&found.Next)
+	}
+	return c.JSON(http.StatusOK, page)
+}
+
+// An invitationPage is a part of a list on the wire.
+type invitationPage struct {
+	Invitations []invitation `json:"invitations"`
+	NextCursor  *string      `json:"next_cursor"`
+}
+
 func (s *Server) answerInvitations(c echo.Context, filter ledger.Filter) error {
 	found, err := s.Ledger.Invitations(c.Request().Context(), filter)
 	if err != nil {
 		return err
 	}
-	page := struct {
-		Invitations []invitation `json:"invitations"`
-		NextCursor  *string      `json:"next_cursor"`
-	}{Invitations: []invitation{}}
-	for _, inv := range found {
-		page.Invitations = append(page.Invitations, newInvitation(inv))
-	}
-	page.NextCursor = nextCursor(found, filter.Limit, func(inv ledger.Invitation) int64 { return inv.ID })
-	return c.JSON(http.StatusOK, page)
+	next := nextCursor(found, filter.Limit, func(inv ledger.Invitation) int64 { return inv.ID })
+	return c.JSON(http.StatusOK, invitationPage{each(found, newInvitation), next})
 }
 
 func (s *Server) showInvitation(c echo.Context) error {

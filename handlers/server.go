@@ -131,6 +131,7 @@ func (s *Server) calls() []call {
 	return []call{
 		{"POST", "/invitations", roleInvite, s.createInvitation},
 		{"GET", "/invitations", roleRead, s.listInvitations},
+		{"GET", "/invitations.csv", roleRead, s.exportInvitations},
 		{"POST", "/invitations/preview", roleInvite, s.previewInvitations},
 		{"POST", "/invitations/batch", roleInvite, s.inviteMany},
 		{"POST", "/invitations/retry", roleInvite, s.retryInvitations},
@@ -187,7 +188,11 @@ func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
-			if p := recover(); p != nil {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler: // on purpose: the answer is cut off
+				panic(p)
+			default:
 				err = panicError(p)
 			}
 		}()

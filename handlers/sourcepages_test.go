@@ -211,7 +211,7 @@ func TestEventPage(t *testing.T) {
 	b := newBrowser(t, w).signIn(t, "")
 	_, page := b.get(t, "/admin/events/1")
 	wellMade(t, "the event", page)
-	has(t, page, "Event 1", "Received as delivery 1", "secrets[0]", "Sent again, the same, as delivery 2", "Decided: invite nobody", "internal domain", "acme.com is your own domain",
+	has(t, page, "Event 1", "stripe told us: checkout.session.completed", "It is delivery 1.", "secrets[0]", "stripe sent it again", "It is delivery 2.", "Decided: invite nobody", "internal domain", "acme.com is your own domain",
 		"&lt;i&gt;Bob&lt;/i&gt;", "checkout.session.completed", `action="/admin/deliveries/1/replay"`)
 	lacks(t, page, "<i>Bob")
 	answer, _ := b.get(t, "/admin/events/evt_1?source=stripe")

@@ -196,7 +196,7 @@ func (e toldEvent) receiptStep(r ledger.Receipt) step {
 	switch {
 	case r.Again && r.SameBody:
 		s.Title = r.Source + " sent it again"
-		about = append(about, "The very same, with a signature of its own.")
+		about = append(about, "The very same.")
 	case r.Again:
 		s.Title = r.Source + " sent it again, in other words"
 		about = append(about, "It is the same event; only what was sent around it differs.")
@@ -304,15 +304,20 @@ func personStep(e ledger.Entry) step {
 		s.Title = e.Actor + " had it tried at once"
 	}
 	var about []string
-	if e.Subject != "" {
-		about = append(about, sentence(e.Subject))
+	switch word, _, _ := strings.Cut(e.Subject, " "); {
+	case word == "to" && e.What == ledger.DidCorrect:
 		_, _ = fmt.Sscanf(e.Subject, "to invitation %d", &s.Invitation)
+		about = append(about, fmt.Sprintf("Invitation %d took its place.", s.Invitation))
+	case word == "from" && e.What == ledger.DidCorrect:
 		_, _ = fmt.Sscanf(e.Subject, "from invitation %d", &s.Invitation)
+		about = append(about, fmt.Sprintf("It took the place of invitation %d.", s.Invitation))
+	case e.Subject != "":
+		about = append(about, sentence(e.Subject))
 	}
-	switch {
-	case e.Before == e.After:
-	case e.Before == "":
-		about = append(about, sentence(e.After))
+	switch e.Before {
+	case e.After:
+	case "":
+		about = append(about, "It became "+e.After+".")
 	default:
 		about = append(about, sentence(e.Before+" → "+e.After))
 	}
@@ -479,7 +484,7 @@ func (t story) nextTry() step {
 	case t.pace.NotBefore.After(at):
 		return step{At: when(t.pace.NotBefore), Title: "The next try is then: Retool asked to slow down", Tone: toneWarn, Detail: reason}
 	case inv.NextTryAt.After(t.now):
-		return step{At: when(inv.NextTryAt), Title: "The next try", Tone: toneWarn, Detail: reason}
+		return step{At: when(inv.NextTryAt), Title: "The next try", Tone: toneWarn, Detail: strings.TrimSpace("The last answer: " + reason)}
 	case t.perMinute > 0:
 		return step{Title: "It goes out as soon as it is its turn", Tone: toneWarn, Detail: strings.TrimSpace(reason + fmt.Sprintf(" Usher makes at most %s to Retool a minute, the oldest first.", plural(int64(t.perMinute), "call", "calls")))}
 	default:
@@ -508,14 +513,4 @@ func (t story) tellsRetool() bool {
 func (t story) sendingNow() bool {
 	since := t.invitation.SendingSince
 	return !since.IsZero() && t.now.Sub(since) < t.callLimit
-}
-
-// changes says whether the invitation becomes something else by itself, and soon.
-func (t story) changes() bool {
-	return t.invitation.State == ledger.Queued || t.tellsRetool() || t.sendingNow()
-}
-
-// changesFast says whether that is a matter of a moment.
-func (t story) changesFast() bool {
-	return t.changes() && t.pace.StoppedReason == "" && t.invitation.NextTryAt.Sub(t.now) < time.Minute
 }
