@@ -216,7 +216,7 @@ type scene struct {
 }
 
 func scenes() []scene {
-	paid := webhooktest.StripeEvent{ID: webhooktest.StripeID("evt"), Email: "ada@lovelace.example", Name: "Ada Lovelace"}
+	paid := webhooktest.StripeEvent{ID: webhooktest.StripeID("evt"), Email: "ada@lovelace.example", Name: "Ada Lovelace", Created: time.Now()}
 	return []scene{
 		{title: "A paid checkout", event: paid, status: 200, outcome: "invite", reason: "external", state: "sent", attempts: 1},
 		{title: "The same event again, as Stripe does when in doubt", event: paid, again: true, status: 200, outcome: "invite", reason: "external", state: "sent", attempts: 1},

@@ -7,13 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-
-	"github.com/usher-dev/usher/internal/ledger"
 )
 
 func newExplain() *cobra.Command {
@@ -54,7 +53,7 @@ Exit status 1 when nothing is known of it: then it was never received, or its si
 // explain tells of an address or an invitation's id, else of an event.
 func (c *client) explain(cmd *cobra.Command, what, source string, isEvent bool) error {
 	if isEvent = isEvent || source != ""; !isEvent && (strings.Contains(what, "@") || isID(what)) {
-		var p shownPerson
+		var p toldPerson
 		raw, err := c.read(cmd, what, &p)
 		switch {
 		case err == nil:
@@ -63,7 +62,7 @@ func (c *client) explain(cmd *cobra.Command, what, source string, isEvent bool) 
 			return err
 		}
 	}
-	var e shownWebhook
+	var e toldEvent
 	query := ""
 	if source != "" {
 		query = "?source=" + url.QueryEscape(source)
@@ -78,218 +77,129 @@ func (c *client) explain(cmd *cobra.Command, what, source string, isEvent bool) 
 	return c.tellEvent(cmd, e, raw)
 }
 
-// tellPerson tells the story of an invitation: what came, what was decided, what was done.
-func (c *client) tellPerson(cmd *cobra.Command, p shownPerson, raw json.RawMessage) error {
-	out := cmd.OutOrStdout()
+// A step is one thing that happened, or what comes next, as the API tells it.
+type step struct {
+	At         time.Time `json:"at"` // zero: nobody knows
+	Kind       string    `json:"kind"`
+	Tone       string    `json:"tone"`
+	Title      string    `json:"title"`
+	Detail     string    `json:"detail"`
+	Reason     string    `json:"reason"`
+	Event      int64     `json:"event"`
+	Invitation int64     `json:"invitation"`
+}
+
+// stepNext is the kind of the step that says what comes.
+const stepNext = "next"
+
+// A toldPerson is an invitation with its story.
+type toldPerson struct {
+	person
+	Timeline []step `json:"timeline"`
+}
+
+// A toldEvent is an event with its story.
+type toldEvent struct {
+	ID    int64 `json:"id"`
+	Event struct {
+		Source string `json:"source"`
+		ID     string `json:"id"`
+	} `json:"event"`
+	Decision *struct {
+		Invitation int64 `json:"invitation"`
+	} `json:"decision"`
+	Timeline []step `json:"timeline"`
+}
+
+// tellPerson tells the story of an invitation.
+func (c *client) tellPerson(cmd *cobra.Command, p toldPerson, raw json.RawMessage) error {
 	if c.asJSON {
-		return c.jsonLine(out, raw)
+		return c.jsonLine(cmd.OutOrStdout(), raw)
 	}
-	mark := coloursFor(out)
-	fmt.Fprintf(out, "%s%s%s  %s%s%s  invitation %d\n\n", mark.bold, c.address(p.Email), mark.off, mark.stateColour(p.State), p.State, mark.off, p.ID)
-	var steps []step
-	for _, e := range p.Events {
-		steps = append(steps, e.steps(mark)...)
-	}
-	c.tell(out, append(steps, p.calls(mark)...))
+	c.title(cmd.OutOrStdout(), p.person)
+	c.tell(cmd.OutOrStdout(), p.Timeline)
 	return nil
 }
 
-// tellEvent tells the story of an event, and of the invitation that it spoke for.
-func (c *client) tellEvent(cmd *cobra.Command, e shownWebhook, raw json.RawMessage) error {
+func (c *client) title(out io.Writer, p person) {
+	mark := coloursFor(out)
+	fmt.Fprintf(out, "%s%s%s  %s%s%s  invitation %d\n\n", mark.bold, c.address(p.Email), mark.off, mark.stateColour(p.State), p.State, mark.off, p.ID)
+}
+
+// tellEvent tells the story of an event, and how that of its invitation goes on.
+func (c *client) tellEvent(cmd *cobra.Command, e toldEvent, raw json.RawMessage) error {
 	out := cmd.OutOrStdout()
 	if c.asJSON {
 		return c.jsonLine(out, raw)
 	}
 	mark := coloursFor(out)
 	fmt.Fprintf(out, "%sEvent %s of %s%s  number %d\n\n", mark.bold, c.words(e.Event.ID), plain(e.Event.Source), mark.off, e.ID)
-	steps := e.steps(mark)
-	if e.Decision != nil && e.Decision.Invitation != 0 {
-		var p shownPerson
-		if _, err := c.get(cmd.Context(), fmt.Sprintf("/v1/invitations/%d", e.Decision.Invitation), &p); err != nil {
-			return err
-		}
-		steps = append(steps, step{what: "for", text: fmt.Sprintf("invitation %d of %s", p.ID, p.Email)})
-		steps = append(steps, p.calls(mark)...)
+	if e.Decision == nil || e.Decision.Invitation == 0 {
+		c.tell(out, e.Timeline)
+		return nil
 	}
-	c.tell(out, steps)
+	var p toldPerson
+	if _, err := c.get(cmd.Context(), fmt.Sprintf("/v1/invitations/%d", e.Decision.Invitation), &p); err != nil {
+		return err
+	}
+	c.tell(out, slices.DeleteFunc(e.Timeline, func(s step) bool { return s.Kind == stepNext }))
+	fmt.Fprintln(out)
+	c.title(out, p.person)
+	c.tell(out, slices.DeleteFunc(p.Timeline, func(s step) bool { return s.Event == e.ID }))
 	return nil
 }
 
-// A shownWebhook is an event as the API tells it.
-type shownWebhook struct {
-	ID         int64     `json:"id"`
-	Delivery   int64     `json:"delivery"`
-	RecordedAt time.Time `json:"recorded_at"`
-	Resends    int       `json:"resends"`
-	SameIDAs   int64     `json:"same_id_as"`
-	Event      struct {
-		Source    string `json:"source"`
-		Type      string `json:"type"`
-		ID        string `json:"id"`
-		Email     string `json:"email"`
-		EmailFrom string `json:"email_from"`
-	} `json:"event"`
-	Waiting  bool            `json:"waiting_for_look_up"`
-	Decision *shownDecision  `json:"decision"`
-	Earlier  []shownDecision `json:"earlier_decisions"`
-	LookUps  []shownAttempt  `json:"look_ups"`
-}
-
-type shownDecision struct {
-	Outcome    string    `json:"outcome"`
-	Reason     string    `json:"reason"`
-	Sentence   string    `json:"sentence"`
-	Rule       *int      `json:"rule"`
-	Invitation int64     `json:"invitation"`
-	DecidedAt  time.Time `json:"decided_at"`
-}
-
-type shownAttempt struct {
-	Kind       string    `json:"kind"`
-	StartedAt  time.Time `json:"started_at"`
-	DurationMS int64     `json:"duration_ms"`
-	Status     int       `json:"status"`
-	Outcome    string    `json:"outcome"`
-	Message    string    `json:"message"`
-}
-
-// A step is one thing that happened, in words.
-type step struct {
-	at           time.Time // zero: at the moment of the step before
-	what, colour string
-	text         string
-}
-
-// steps are what became of an event.
-func (e shownWebhook) steps(mark colours) (all []step) {
-	came := fmt.Sprintf("%s of the sender %s came, as delivery %d; its signature was right", e.Event.Type, e.Event.Source, e.Delivery)
-	if e.Delivery == 0 {
-		came = "a person asked for it, by hand"
-	}
-	all = append(all, step{e.RecordedAt, "received", mark.blue, came})
-	if e.SameIDAs != 0 {
-		all = append(all, step{what: "note", text: fmt.Sprintf("the sender had given the same id to another event, number %d", e.SameIDAs)})
-	}
-	if e.Resends > 0 {
-		all = append(all, step{what: "again", text: "the sender sent it again: " + count(e.Resends, "time")})
-	}
-	for _, a := range e.LookUps {
-		all = append(all, a.step("asked the sender for the address", mark))
-	}
+// tones are the marks of steps.
+func (c colours) tone(s step) (mark, colour string) {
 	switch {
-	case e.Event.EmailFrom != "":
-		all = append(all, step{what: "address", text: fmt.Sprintf("read from %s: %s", e.Event.EmailFrom, e.Event.Email)})
-	case e.Event.Email != "":
-		all = append(all, step{what: "address", text: e.Event.Email})
+	case s.Tone == "good":
+		return "✓", c.green
+	case s.Tone == "bad":
+		return "✗", c.red
+	case s.Tone == "warn":
+		return "!", c.yellow
+	case s.Kind == stepNext:
+		return "→", c.bold
+	default:
+		return "·", c.dim
 	}
-	for _, d := range e.Earlier {
-		all = append(all, d.step(mark))
-	}
-	if e.Decision != nil {
-		return append(all, e.Decision.step(mark))
-	}
-	return append(all, step{what: "waits", colour: mark.yellow, text: "the sender is asked for the address"})
-}
-
-func (d shownDecision) step(mark colours) step {
-	colour, rule := mark.green, ""
-	switch d.Outcome {
-	case "hold":
-		colour = mark.yellow
-	case "skip":
-		colour = mark.red
-	}
-	if d.Rule != nil {
-		rule = fmt.Sprintf(", by access rule %d counted from 0", *d.Rule)
-	}
-	return step{d.DecidedAt, "decided", colour, fmt.Sprintf("%s (%s%s): %s", d.Outcome, d.Reason, rule, d.Sentence)}
-}
-
-func (a shownAttempt) step(what string, mark colours) step {
-	colour, said := mark.green, "no answer"
-	switch a.Outcome {
-	case "later", "rate limited", "cannot look":
-		colour = mark.yellow
-	case "never", "stop":
-		colour = mark.red
-	}
-	if a.Status != 0 {
-		said = fmt.Sprintf("answered %d", a.Status)
-	}
-	text := fmt.Sprintf("%s: %s in %d ms: %s", what, said, a.DurationMS, a.Outcome)
-	if a.Message != "" {
-		text += ": " + a.Message
-	}
-	return step{a.StartedAt, "called", colour, text}
-}
-
-// did are the calls to Retool in words.
-var did = map[string]string{"invite": "asked Retool to invite", "look": "looked whether Retool has the invite already", "attributes": "told Retool the attributes",
-	"revoke": "had Retool delete the invite"}
-
-// calls are what was done for an invitation, and where it stands.
-func (p shownPerson) calls(mark colours) (all []step) {
-	for _, a := range p.Attempts {
-		what, ok := did[a.Kind]
-		if !ok {
-			what = "called Retool: " + a.Kind
-		}
-		all = append(all, a.step(what, mark))
-	}
-	now := stateWords[ledger.State(p.State)]
-	if p.Reason != "" {
-		now += ": " + p.Reason
-	}
-	switch ledger.State(p.State) {
-	case ledger.Queued:
-		if !p.NextTryAt.IsZero() {
-			now += "; next try at " + moment(p.NextTryAt)
-		}
-	case ledger.Sent:
-		if !p.ExpiresAt.IsZero() {
-			now += "; its link runs out at " + moment(p.ExpiresAt)
-		}
-	}
-	if p.CorrectedTo != 0 {
-		now += fmt.Sprintf("; invitation %d took its place", p.CorrectedTo)
-	}
-	return append(all, step{p.UpdatedAt, p.State, mark.stateColour(p.State), now})
-}
-
-var stateWords = map[ledger.State]string{
-	ledger.Held: "it waits for a person to approve it", ledger.Queued: "it waits to be sent", ledger.Sent: "Retool has the invite", ledger.Accepted: "the person came in",
-	ledger.Expired: "the link ran out unused", ledger.Revoked: "it was taken back", ledger.Failed: "it was given up",
 }
 
 // tell prints steps: when, what, and in words.
 func (c *client) tell(out io.Writer, steps []step) {
-	const word = 10
-	margin := len(time.DateTime) + word + 2*gap - 2
+	margin := len(time.DateTime) + 2*gap
 	mark, width := coloursFor(out), terminalWidth(out)
 	for _, s := range steps {
+		sign, colour := mark.tone(s)
 		when := strings.Repeat(" ", len(time.DateTime))
-		if !s.at.IsZero() {
-			when = s.at.Local().Format(time.DateTime)
+		if !s.At.IsZero() {
+			when = s.At.Local().Format(time.DateTime)
 		}
-		lines := []string{c.words(s.text)}
-		if width > 0 {
-			lines = wrapped(lines[0], max(30, width-margin))
+		title := c.words(s.Title)
+		if s.Reason != "" {
+			title += " (" + plain(s.Reason) + ")"
 		}
-		fmt.Fprintf(out, "%s%s%s  %s%-*s%s%s\n", mark.dim, when, mark.off, s.colour, word, s.what, mark.off, lines[0])
-		for _, line := range lines[1:] {
+		if s.Invitation != 0 {
+			title += fmt.Sprintf(" → invitation %d", s.Invitation)
+		}
+		fmt.Fprintf(out, "%s%s%s  %s%s %s%s\n", mark.dim, when, mark.off, colour, sign, title, mark.off)
+		for _, line := range wrapped(c.words(s.Detail), width-margin) {
 			fmt.Fprintf(out, "%s%s\n", strings.Repeat(" ", margin), line)
 		}
 	}
 }
 
-// wrapped breaks a text into lines that fit, between words.
+// wrapped breaks a text into lines of a width, between words; where there is no terminal it is one line.
 func wrapped(text string, width int) (lines []string) {
 	line := ""
 	for _, word := range strings.Fields(text) {
-		if line != "" && utf8.RuneCountInString(line+" "+word) > width {
+		if line != "" && width > 0 && utf8.RuneCountInString(line+" "+word) > max(30, width) {
 			lines, line = append(lines, line), ""
 		}
 		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	if line == "" {
+		return lines
 	}
 	return append(lines, line)
 }

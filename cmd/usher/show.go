@@ -46,8 +46,26 @@ func onePerson(cmd *cobra.Command, args []string) error {
 // A shownPerson is an invitation with what led to it and what was done for it.
 type shownPerson struct {
 	person
-	Events   []shownWebhook `json:"events"`
-	Attempts []shownAttempt `json:"attempts"`
+	Events []struct {
+		ID         int64     `json:"id"`
+		RecordedAt time.Time `json:"recorded_at"`
+		Event      struct {
+			Source string `json:"source"`
+			Type   string `json:"type"`
+		} `json:"event"`
+		Decision *struct {
+			Outcome  string `json:"outcome"`
+			Sentence string `json:"sentence"`
+		} `json:"decision"`
+	} `json:"events"`
+	Attempts []struct {
+		Kind       string    `json:"kind"`
+		StartedAt  time.Time `json:"started_at"`
+		DurationMS int64     `json:"duration_ms"`
+		Status     int       `json:"status"`
+		Outcome    string    `json:"outcome"`
+		Message    string    `json:"message"`
+	} `json:"attempts"`
 }
 
 // read asks for all that is known of somebody.
