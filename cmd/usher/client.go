@@ -210,6 +210,18 @@ func (c *client) call(ctx context.Context, method, path, key string, body, into 
 	return raw, nil
 }
 
+// stream asks for something of any size, for as long as it takes. The caller closes it.
+func (c *client) stream(ctx context.Context, path string) (io.ReadCloser, error) {
+	limit := c.limit
+	c.limit = 0
+	defer func() { c.limit = limit }()
+	answer, err := c.insist(ctx, http.MethodGet, path, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	return answer.Body, nil
+}
+
 // insist makes a call, and makes it again where Usher asks for that or the connection was cut. The answer is a success.
 func (c *client) insist(ctx context.Context, method, path, key string, sent []byte) (*http.Response, error) {
 	waited := time.Duration(0)

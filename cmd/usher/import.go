@@ -382,7 +382,7 @@ func count(n int, what string) string {
 // https://owasp.org/www-community/attacks/CSV_Injection
 func escaped(cells ...string) []string {
 	for i, text := range cells {
-		if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+		if text != "" && strings.ContainsRune("=+-@\t\r\n", rune(text[0])) {
 			cells[i] = "'" + text
 		}
 	}

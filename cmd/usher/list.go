@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -49,6 +50,9 @@ func (f *listFlags) query() (url.Values, error) {
 		if err := wantAddress(f.email); err != nil {
 			return nil, err
 		}
+	}
+	if f.search != "" && (f.email != "" || f.since != "") {
+		return nil, usageError{errors.New("--search goes together with --state and --source, and with no other filter")}
 	}
 	query := url.Values{}
 	for name, value := range map[string]string{"state": f.state, "source": f.source, "email": f.email, "q": f.search, "since": since} {
