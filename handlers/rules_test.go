@@ -208,7 +208,7 @@ func TestRulesAreTriedOnThePage(t *testing.T) {
 	see(t, url.Values{"since": {"1h"}}, 200, []string{"Nothing would be decided differently", "3 events"}, "<table")
 	see(t, url.Values{"since": {""}, "config": {"example.com"}}, 200, []string{
 		"3 events would be decided differently", "changed domains", "the beginning", "<td role=\"cell\" data-label=\"Today\">invite</td><td role=\"cell\" data-label=\"Then\">skip</td>",
-		"queued, and goes out all the same: revoke to stop it: 2 events", "All differences", "evt_1", `<a href="/admin/invitations/1">ada@example.com</a>`,
+		"queued, and goes out all the same: revoke to stop it: 2 events", "All differences", `<a class="mono" href="/admin/events/1">evt_1</a>`, `<a href="/admin/invitations/1">ada@example.com</a>`,
 		"example.com is on your list of denied domains.", "Would be invited: has no invitation today.", "&lt;script&gt;alert", ">example.com</textarea>",
 	}, "<script>alert")
 	see(t, url.Values{"since": {"soon"}, "config": {"kept.example"}}, 422, []string{"This is no time. Write one such as 30d", `aria-invalid="true"`, ">kept.example</textarea>"})
