@@ -232,3 +232,29 @@ func TestEventPage(t *testing.T) {
 	has(t, page, "A person asked for it", "Decided: invite", fmt.Sprintf("/admin/invitations/%d", id))
 	lacks(t, page, "/replay")
 }
+
+func TestSourceListsWhatCouldNotBeDecided(t *testing.T) {
+	w := withSources(t)
+	for _, source := range []string{"stripe", "shop"} {
+		if _, err := w.ledger.Accept(t.Context(), ledger.Delivery{Source: source, ReceivedAt: time.Now(), VerifiedBy: "secrets[0]", Request: "{}", Body: []byte("{}")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 6 {
+		if _, err := w.ledger.Decide(t.Context(), 1, func(d ledger.Delivery) ([]ledger.Verdict, error) {
+			return nil, fmt.Errorf("<em>poison</em> of %s", d.Source)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := newBrowser(t, w).signIn(t, "")
+	_, body := b.get(t, "/admin/sources/shop")
+	wellMade(t, "the source", body)
+	has(t, body, "Could not be decided", "&lt;em&gt;poison&lt;/em&gt; of shop", `action="/admin/deliveries/2/replay"`)
+	lacks(t, body, "of stripe", "/admin/deliveries/1/replay", "<em>")
+	answer, _ := b.post(t, "/admin/deliveries/2/replay", nil, "Referer", w.server.URL+"/admin/sources/shop")
+	isRedirect(t, answer, "/admin/sources/shop")
+	_, body = b.get(t, "/admin/sources/shop")
+	has(t, body, "Delivery 2 is decided again")
+	lacks(t, body, "Could not be decided")
+}
