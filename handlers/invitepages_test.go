@@ -335,6 +335,7 @@ func TestInviteNeedsARole(t *testing.T) {
 	}
 	_, body := read.get(t, path)
 	has(t, body, "ada@example.com", "disabled")
+	lacks(t, body, "href=\"/admin/invite\"") // which would only say no
 	_, body = read.get(t, "/admin")
 	lacks(t, body, "/admin/invite\"")
 	if all, err := w.ledger.Invitations(t.Context(), ledger.Filter{}); err != nil || len(all) != 0 {
