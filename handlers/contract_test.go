@@ -18,6 +18,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/usher-dev/usher/handlers"
 )
 
 // document is the contract, as strict as it can be made: what it does not name, an answer may not have.
@@ -227,6 +229,70 @@ func TestEveryCallTellsWhatItIs(t *testing.T) {
 				if parameter.Value.Description == "" {
 					t.Errorf("%s does not describe %s", name, parameter.Value.Name)
 				}
+			}
+		}
+	}
+}
+
+// A field that no test happens to see is in the document all the same.
+func TestEveryFieldIsDocumented(t *testing.T) {
+	doc, err := document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, of := range handlers.Wire {
+		schema := doc.Components.Schemas[name]
+		if schema == nil {
+			t.Errorf("there is no schema %s", name)
+			continue
+		}
+		var always []string
+		seen := map[string]bool{}
+		for field := range of.Fields() {
+			tag, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if !field.IsExported() {
+				continue
+			}
+			seen[tag] = true
+			if schema.Value.Properties[tag] == nil {
+				t.Errorf("%s.%s is not in openapi.yaml", name, tag)
+			}
+			if options == "" {
+				always = append(always, tag)
+			}
+		}
+		for property := range schema.Value.Properties {
+			if !seen[property] {
+				t.Errorf("%s.%s is in openapi.yaml, and no field", name, property)
+			}
+		}
+		if strings.HasSuffix(name, "Request") {
+			continue // what is required there is not what is always written
+		}
+		slices.Sort(always)
+		if required := slices.Sorted(slices.Values(schema.Value.Required)); !slices.Equal(required, always) {
+			t.Errorf("%s requires %v, and always has %v", name, required, always)
+		}
+	}
+}
+
+// docs/api.md names every call and the role it needs.
+func TestEveryCallIsInTheDocs(t *testing.T) {
+	doc, err := document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, call := range item.Operations() {
+			role, ok := call.Extensions["x-role"].(string)
+			place := regexp.QuoteMeta(strings.NewReplacer("{id}", "ID", "{name}", "NAME").Replace(path))
+			row := regexp.MustCompile("(?m)^\\|.*`" + method + "[ `].*" + place + "[`?].*\\| " + role + " \\|$")
+			if ok && !row.Match(text) {
+				t.Errorf("docs/api.md has no row for %s %s with the role %s", method, path, role)
 			}
 		}
 	}
