@@ -122,6 +122,7 @@ func TestListInvitations(t *testing.T) {
 		{name: "since a day", path: path + "?since=2020-01-01", wantStatus: 200, wantBody: []string{"ada@example.com", "eve@held.example"}},
 		{name: "since a time to come", path: path + "?since=2999-01-01T00:00:00Z", wantStatus: 200, wantBody: []string{`"invitations":[]`}},
 		{name: "since what is no time", path: path + "?since=yesterday", wantStatus: 422, wantBody: []string{`"field":"since"`}},
+		{name: "a search since a day", path: path + "?q=ada&since=2020-01-01", wantStatus: 422, wantBody: []string{`"field":"since"`, "does not go together with q"}},
 		{name: "a filter with a typing error", path: path + "?stat=failed", wantStatus: 422, wantBody: []string{`"field":"stat"`, "is not a parameter of this call"}},
 		{name: "a quotation mark is text", path: path + "?source=" + url.QueryEscape(`' or 1=1 --`), wantStatus: 200, wantBody: []string{`"invitations":[]`}},
 		{name: "the least limit", path: path + "?limit=1", wantStatus: 200, wantBody: []string{`"next_cursor":"3"`}},

@@ -83,6 +83,11 @@ func (s *Server) listInvitations(c echo.Context) error {
 		return err
 	}
 	if text := c.QueryParam("q"); text != "" {
+		for _, name := range []string{"email", "since"} {
+			if c.QueryParam(name) != "" {
+				return invalid(fieldError{Field: name, Detail: "does not go together with q", Mend: "q goes with state and source"})
+			}
+		}
 		return s.searchInvitations(c, ledger.Search{Text: text, State: state, Source: c.QueryParam("source")})
 	}
 	page, err := queryPage(c)
