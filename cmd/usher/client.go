@@ -215,7 +215,7 @@ func (c *client) stream(ctx context.Context, path string) (io.ReadCloser, error)
 	limit := c.limit
 	c.limit = 0
 	defer func() { c.limit = limit }()
-	answer, err := c.insist(ctx, http.MethodGet, path, "", nil)
+	answer, err := c.insist(ctx, http.MethodGet, path, "", nil) //nolint:bodyclose // the caller does
 	if err != nil {
 		return nil, err
 	}
