@@ -7,10 +7,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/usher-dev/usher/config"
+	"github.com/usher-dev/usher/internal/ledger"
 )
 
 // played runs a command against a server that answers as a test wants; answers are given in their order, the last again
@@ -235,5 +240,34 @@ func TestExitStatuses(t *testing.T) {
 	t.Setenv("DATABASE_URL", "sqlite://nowhere.db")
 	if got := run([]string{"list"}); got != exitUsage {
 		t.Errorf("without a ledger it ends with %d", got)
+	}
+}
+
+// TestTokenRow puts what "usher token new --yaml" prints into a configuration.
+func TestTokenRow(t *testing.T) {
+	for _, expires := range []string{"", "90d", "2099-01-31", "2099-01-31T12:00:00Z"} {
+		var out, notes bytes.Buffer
+		root := newRoot()
+		root.SetOut(&out)
+		root.SetErr(&notes)
+		root.SetArgs([]string{"token", "new", "zapier", "--role", "invite", "--yaml", "--expires", expires})
+		if err := root.ExecuteContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, row, _ := strings.Cut(notes.String(), "\n\n")
+		file := filepath.Join(t.TempDir(), "usher.yaml")
+		if err := os.WriteFile(file, []byte(row), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, problems := config.Load(config.Options{File: file, Env: []string{"STRIPE_WEBHOOK_SECRET=whsec_x", "RETOOL_URL=https://acme.retool.com", "RETOOL_API_TOKEN=retool_x"}})
+		if err := problems.Err(); err != nil {
+			t.Fatalf("--expires %q: %v\n%s", expires, err, row)
+		}
+		if len(cfg.Tokens) != 1 || cfg.Tokens[0].Name != "zapier" || cfg.Tokens[0].Role != "invite" || cfg.Tokens[0].Expires.IsZero() != (expires == "") {
+			t.Errorf("--expires %q: the configuration has %+v", expires, cfg.Tokens)
+		}
+		if token := strings.TrimSpace(out.String()); !strings.Contains(row, ledger.HashToken(token)) || strings.Contains(row, token) {
+			t.Errorf("the row is not of the token, or tells it:\n%s", row)
+		}
 	}
 }
