@@ -67,6 +67,7 @@ func actorOf(c echo.Context) actor {
 // authorize finds out who makes a call. It looks at nothing but the token: no cookie opens the API.
 func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		c.Response().Header().Set(echo.HeaderCacheControl, "no-store") // whole addresses
 		if s.Ledger == nil {
 			return errAPIOff
 		}

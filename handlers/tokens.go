@@ -99,7 +99,6 @@ func (s *Server) createToken(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 	answer := s.newToken(made, "ledger")
 	keepInstead(c, answer) // no secret into the ledger
 	return c.JSON(http.StatusCreated, struct {

@@ -88,7 +88,7 @@ func TestRoles(t *testing.T) {
 func TestNamedTokens(t *testing.T) {
 	const path = "/v1/summary"
 	run(t, withTokens(t), []scenario{
-		{name: "one of the configuration", path: path, header: bearer("Bearer " + readToken), wantStatus: 200},
+		{name: "one of the configuration", path: path, header: bearer("Bearer " + readToken), wantStatus: 200, wantHeader: map[string]string{"Cache-Control": "no-store"}},
 		{name: "one that expired, told to its holder", path: path, header: bearer("Bearer " + expiredToken), wantStatus: 401,
 			wantBody: []string{"the token old expired on 2020-01-02"}, wantHeader: map[string]string{"Www-Authenticate": `Bearer realm="usher"`}},
 		{name: "to nobody else", path: path, header: bearer("Bearer " + expiredToken + "x"), wantStatus: 401, wantAbsent: []string{"old", "expired"}},
