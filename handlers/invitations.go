@@ -107,11 +107,6 @@ func (s *Server) listInvitations(c echo.Context) error {
 
 // searchInvitations lists those whose addresses, or their domains, begin with a text.
 func (s *Server) searchInvitations(c echo.Context, search ledger.Search) error {
-	for _, other := range []string{"email", "since"} {
-		if c.QueryParam(other) != "" {
-			return invalid(fieldError{Field: other, Detail: "does not go together with q", Mend: "leave one of them out"})
-		}
-	}
 	limit, err := queryLimit(c)
 	if err != nil {
 		return err

@@ -66,6 +66,7 @@ func (s *Server) pageRoutes() {
 	pages.GET("/set-aside", s.showSetAside)
 	pages.POST("/deliveries/:id/replay", s.decideAgain, needs(roleAdmin))
 	pages.GET("/tokens", s.showTokens, needs(roleAdmin))
+	s.invitationRoutes(pages)
 	s.inviteRoutes(pages)
 	s.sourceRoutes(pages)
 	pages.RouteNotFound("/*", echo.NotFoundHandler)
@@ -74,6 +75,7 @@ func (s *Server) pageRoutes() {
 // nav is the navigation, in its order. Who may do less than least does not see an entry.
 var nav = []navEntry{
 	{Path: home, Title: "Overview", least: roleRead},
+	{Path: invitationsPath, Title: "Invitations", least: roleRead},
 	{Path: invitePath, Title: "Invite", least: roleInvite, also: importPath},
 	{Path: sourcesPath, Title: "Sources", least: roleRead, also: eventsPath},
 	{Path: home + "/rules", Title: "Rules", least: roleRead},

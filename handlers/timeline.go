@@ -168,7 +168,7 @@ func (t story) eventSteps(e toldEvent) (steps []step) {
 		steps = append(steps, s)
 	}
 	switch {
-	case e.DeliveryID == 0:
+	case e.DeliveryID == 0 && e.Details.Source == sourceAPI:
 		if !slices.ContainsFunc(t.trail, func(entry ledger.Entry) bool { return entry.At.Equal(e.RecordedAt) }) { // an older Usher kept no trail
 			add(step{At: when(e.RecordedAt), Kind: stepPerson, Title: "A person asked for it"})
 		}
@@ -275,7 +275,7 @@ func (t story) decisionStep(d ledger.Decision, again bool) step {
 	default:
 		s.Title = decided + ": invite nobody"
 	}
-	if d.Rule >= 0 {
+	if d.Rule >= 0 && (d.Reason == access.ReasonRule || d.Reason == access.ReasonRuleError) {
 		s.Title += fmt.Sprintf(" (access rule %d)", d.Rule+1)
 	}
 	if t.invitation == nil || t.invitation.ID != d.InvitationID {
@@ -513,4 +513,14 @@ func (t story) tellsRetool() bool {
 func (t story) sendingNow() bool {
 	since := t.invitation.SendingSince
 	return !since.IsZero() && t.now.Sub(since) < t.callLimit
+}
+
+// changes says whether the invitation becomes something else by itself, and soon.
+func (t story) changes() bool {
+	return t.invitation.State == ledger.Queued || t.tellsRetool() || t.sendingNow()
+}
+
+// changesFast says whether that is a matter of a moment.
+func (t story) changesFast() bool {
+	return t.changes() && t.pace.StoppedReason == "" && t.invitation.NextTryAt.Sub(t.now) < time.Minute
 }

@@ -84,6 +84,43 @@
     event.stopImmediatePropagation();
   }, true);
 
+  // / goes to the field with data-slash, from everywhere where it is not typed.
+  document.addEventListener("keydown", function (event) {
+    var field = document.querySelector("[data-slash]");
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || !field || event.target.closest("input, select, textarea, [contenteditable]")) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
+
+  // <form data-ticked> counts its ticked boxes, and can tick them all.
+  function boxesOf(form) {
+    return Array.prototype.slice.call(form.querySelectorAll("input[type=checkbox][name=id]"));
+  }
+
+  function countTicked(form) {
+    var all = form.querySelector("[data-tick-all]");
+    var boxes = boxesOf(form);
+    var ticked = boxes.filter(function (box) { return box.checked; }).length;
+    if (!all) return;
+    all.hidden = boxes.length < 2;
+    all.querySelector("input").checked = ticked > 0 && ticked === boxes.length;
+    all.querySelector("input").indeterminate = ticked > 0 && ticked < boxes.length;
+    form.querySelector("[data-tick-count]").textContent = ticked ? ticked + " ticked" : "";
+  }
+
+  document.addEventListener("change", function (event) {
+    var form = event.target.closest("[data-ticked]");
+    if (!form) return;
+    if (event.target.closest("[data-tick-all]")) boxesOf(form).forEach(function (box) { box.checked = event.target.checked; });
+    countTicked(form);
+  });
+
+  function countAllTicked() { document.querySelectorAll("[data-ticked]").forEach(countTicked); }
+
+  document.addEventListener("htmx:afterSwap", countAllTicked);
+  window.addEventListener("pageshow", countAllTicked); // a browser that goes back keeps what was ticked
+
   // <button data-confirm="Really?"> asks before its form is sent.
   document.addEventListener("click", function (event) {
     var button = event.target.closest("[data-confirm]");

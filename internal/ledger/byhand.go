@@ -138,7 +138,7 @@ func revocable(inv Invitation, now time.Time, callLimit time.Duration) error {
 // have an invite of it, that is left to be taken away: by the RevokeJob, or by the next InviteJob, should somebody ask for
 // the address again before.
 func (t *tx) revoke(inv *Invitation, correctedTo int64) error {
-	atRetool := inv.mayBeAtRetool()
+	atRetool := inv.MayBeAtRetool()
 	inv.Resend, inv.Unsure, inv.CorrectedTo = atRetool, atRetool, correctedTo
 	reason := inv.WhyRevoked()
 	if atRetool {

@@ -56,8 +56,8 @@ type Invitation struct {
 	UpdatedAt      time.Time
 }
 
-// mayBeAtRetool says whether Retool may have an invite that nobody has taken away.
-func (i Invitation) mayBeAtRetool() bool {
+// MayBeAtRetool says whether Retool may have an invite that nobody has taken away.
+func (i Invitation) MayBeAtRetool() bool {
 	return i.State == Sent || i.State == Expired || i.RetoolID != 0 || i.Unsure || i.Resend || !i.SendingSince.IsZero()
 }
 
