@@ -66,6 +66,8 @@ func (s *Server) pageRoutes() {
 	pages.GET("/set-aside", s.showSetAside)
 	pages.POST("/deliveries/:id/replay", s.decideAgain, needs(roleAdmin))
 	pages.GET("/tokens", s.showTokens, needs(roleAdmin))
+	pages.POST("/tokens", s.makeTokenHere, needs(roleAdmin))
+	pages.POST("/tokens/:name/revoke", s.revokeTokenHere, needs(roleAdmin))
 	s.invitationRoutes(pages)
 	s.inviteRoutes(pages)
 	s.sourceRoutes(pages)
@@ -79,7 +81,7 @@ var nav = []navEntry{
 	{Path: invitePath, Title: "Invite", least: roleInvite, also: importPath},
 	{Path: sourcesPath, Title: "Sources", least: roleRead, also: eventsPath},
 	{Path: home + "/rules", Title: "Rules", least: roleRead},
-	{Path: home + "/tokens", Title: "Tokens", least: roleAdmin},
+	{Path: tokensPath, Title: "Tokens", least: roleAdmin},
 }
 
 // A navEntry is one entry of the navigation.
