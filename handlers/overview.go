@@ -18,6 +18,7 @@ type overview struct {
 	Needs    []need
 	Sending  sending
 	Funnels  []funnel
+	Seats    seats
 	Chart    chart
 	Sources  []sourceLine
 	Warnings []string // of the configuration
@@ -66,6 +67,7 @@ func (s *Server) overview(c echo.Context) (overview, error) {
 		Needs:   s.needs(stats),
 		Sending: sendingNow(stats.Due, s.Now()),
 		Funnels: []funnel{funnelOf("Today", []ledger.Day{today}), funnelOf(today.Start.Format("January"), sameMonth(stats.Days))},
+		Seats:   s.Seats.estimate(stats.Invitations[ledger.Accepted], stats.Invitations[ledger.Sent]),
 		Chart:   chartOf(stats.Days[len(stats.Days)-chartDays:]),
 		Sources: s.sourceLines(stats.Sources), Warnings: s.Warnings,
 		Empty: isEmpty(stats),
@@ -112,7 +114,7 @@ func (s *Server) needs(stats ledger.Stats) (all []need) {
 	of(stats.SetAside, "bad", "webhook could not be decided", "webhooks could not be decided", "Each was tried three times and set aside, alone.", setAsidePath, "See why")
 	of(stats.Invitations[ledger.Held], "warn", "invitation waits for approval", "invitations wait for approval", "A rule asks for a person.", invitations+"held", "Decide")
 	of(stats.Invitations[ledger.Expired], "warn", "invite expired unused", "invites expired unused", "Their links are dead. Send them again, or leave them.", invitations+"expired", "See whose")
-	of(stats.Expiring, "warn", "invite expires within two days", "invites expire within two days", "Nobody has used them yet.", invitations+"sent", "See what was sent")
+	of(stats.Expiring, "warn", "invite expires within two days", "invites expire within two days", "Nobody has used them yet.", expiringPath, "See whose")
 	for _, name := range slices.Sorted(maps.Keys(s.Sources)) {
 		if failed := s.metrics.failures(name); failed.Count > 0 && s.Now().Sub(failed.Last) < 24*time.Hour {
 			of(failed.Count, "warn", "webhook to "+name+" was refused", "webhooks to "+name+" were refused",
@@ -206,6 +208,20 @@ func (s *Server) tryNow(ctx context.Context, by string) error {
 		return err
 	}
 	return s.Ledger.Note(ctx, ledger.Entry{Actor: by, What: ledger.DidRetry, Subject: "all sending"})
+}
+
+const expiringPath = home + "/expiring"
+
+// expiringShown is how many invites that end soon are shown.
+const expiringShown = 200
+
+// showExpiring lists the invites whose links end soon, the next first.
+func (s *Server) showExpiring(c echo.Context) error {
+	found, err := s.Ledger.ExpiringSoon(c.Request().Context(), expiringShown)
+	if err != nil {
+		return err
+	}
+	return s.render(c, http.StatusOK, "expiring", each(found, newInvitation))
 }
 
 const setAsidePath = home + "/set-aside"

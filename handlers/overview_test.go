@@ -56,6 +56,12 @@ func TestOverviewShowsWhatNeedsAPerson(t *testing.T) {
 		"1 webhook could not be decided", `href="/admin/set-aside"`, "1 webhook to stripe was refused", "no_match", `href="/admin/sources/stripe"`)
 	lacks(t, body, "Nothing.", "Sending is stopped", "Try now", "@example.com")
 
+	has(t, body, `href="/admin/expiring"`)
+	_, expiring := b.get(t, "/admin/expiring")
+	wellMade(t, "what expires", expiring)
+	has(t, expiring, `href="/admin/invitations/5">joe@example.com</a>`, "in 46 hours")
+	lacks(t, expiring, "zoe@")
+
 	_, body = b.get(t, "/admin/set-aside")
 	wellMade(t, "what was set aside", body)
 	has(t, body, "&lt;script&gt;alert(1)&lt;/script&gt;", "Decide again")
@@ -156,6 +162,25 @@ func TestOverviewCounts(t *testing.T) {
 	if first != second {
 		t.Error("the same is shown otherwise")
 	}
+}
+
+func TestOverviewEstimatesTheCost(t *testing.T) {
+	cost := func(prices handlers.Seats) string {
+		w := newWorld(t, func(o *handlers.Options) { o.Seats = prices })
+		for i := range 5 {
+			id := w.record(t, fmt.Sprint("evt_", i), fmt.Sprintf("p%d@example.com", i))
+			w.settle(t, id, []ledger.State{ledger.Accepted, ledger.Accepted, ledger.Accepted, ledger.Sent, ledger.Failed}[i], "")
+		}
+		_, body := newBrowser(t, w).signIn(t, "").get(t, "/admin")
+		wellMade(t, "the overview", body)
+		return body
+	}
+	body := cost(handlers.Seats{Price: "1234.50", Currency: "EUR", Included: 1})
+	has(t, body, "1 in your plan", "2,469.00 EUR", "3,703.50 EUR", "Estimated with 1,234.50 EUR")
+	lacks(t, body, "usher.yaml")
+	body = cost(handlers.Seats{})
+	has(t, body, "seats: {price: 12.50, currency: USD, included: 0}")
+	lacks(t, body, "A month, about")
 }
 
 func TestOverviewWhenNobodySends(t *testing.T) {

@@ -63,6 +63,7 @@ func (s *Server) pageRoutes() {
 	pages.GET("/rules", s.showRules)
 	pages.POST("/rules", s.tryRules)
 	pages.POST("/try-sending", s.trySending, needs(roleInvite))
+	pages.GET("/expiring", s.showExpiring)
 	pages.GET("/set-aside", s.showSetAside)
 	pages.POST("/deliveries/:id/replay", s.decideAgain, needs(roleAdmin))
 	pages.GET("/tokens", s.showTokens, needs(roleAdmin))
@@ -302,6 +303,7 @@ func pageFuncs(now func() time.Time) template.FuncMap {
 		"when":   func(at any) template.HTML { return timeElement(at, now(), false) }, // 24 Nov 2026, 01:35 UTC (3 minutes ago)
 		"ago":    func(at any) template.HTML { return timeElement(at, now(), true) },  // 3 minutes ago
 		"number": func(n any) string { return thousands(wholeNumber(n)) },
+		"money":  func(amount string) string { return money(amount) },
 		"plural": func(n any, one, many string) string { return plural(wholeNumber(n), one, many) }, // 1 invitation, 2,000 invitations
 		"dict":   dict,
 		"query":  url.QueryEscape,
@@ -362,6 +364,19 @@ func thousands(n int64) string {
 	}
 	slices.Reverse(groups)
 	return sign + strings.Join(append([]string{digits}, groups...), ",")
+}
+
+// money writes the decimal number 1234.50 as 1,234.50.
+func money(amount string) string {
+	whole, fraction, isFraction := strings.Cut(amount, ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return amount
+	}
+	if isFraction {
+		return thousands(n) + "." + fraction
+	}
+	return thousands(n)
 }
 
 func plural(n int64, one, many string) string {

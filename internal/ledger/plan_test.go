@@ -122,6 +122,7 @@ func hot(g grammar) []struct {
 		{"invitations by day", invitationsByDay(2), []any{0, 1, 2, 1, 2, 3}},
 		{"events by day", eventsByDay(2), []any{0, 1, 2, 1, 2, 3}},
 		{"what sources told us", statsOfSources, []any{1}},
+		{"what expires next", g.expiringSoon(), []any{millis(now), 9}},
 		{"what expires", g.countExpiring(), []any{millis(now), 9}},
 		{"jobs that are done", g.doneJobs, []any{"completed", millis(now), 100}},
 	}

@@ -58,7 +58,6 @@ type grammar struct {
 	oldestJob      string // the moment of the oldest job that is due
 	byDue          string // names the index of what is due, where the planner would sort all that is queued instead
 	byExpiry       string // the same, of what expires
-	bySoon         string // the same, of what expires
 	invitationOf   string // the invitation of an InviteJob
 	doneJobs       string // removes up to $3 jobs that ended in state $1 before $2
 	lookUpsWaiting string // counts the events whose address is being asked for; $1 is the kind of the jobs
@@ -210,7 +209,6 @@ func (s sqlite) grammar() grammar {
 		oldestJob:    oldestJob(`cast(unixepoch(min(scheduled_at), 'subsec') * 1000 as integer)`),
 		byDue:        ` indexed by invitations_due`,
 		byExpiry:     ` indexed by invitations_expiring`,
-		bySoon:       ` indexed by invitations_expiring`,
 		invitationOf: `json_extract(args, '$.invitation')`,
 		domainOf:     `substr(email, instr(email, '@') + 1)`,
 		doneJobs:     doneJobs(`strftime('%Y-%m-%d %H:%M:%f', $2 / 1000.0, 'unixepoch')`),

@@ -154,7 +154,16 @@ func (l *Ledger) countStats(ctx context.Context) (s Stats, err error) {
 }
 
 func (g grammar) countExpiring() string {
-	return `select count(*) from (select 1 from invitations` + g.bySoon + ` where state = 'sent' and expires_at <= $1 limit $2) soon`
+	return `select count(*) from (select 1 from invitations` + g.byExpiry + ` where state = 'sent' and expires_at <= $1 limit $2) soon`
+}
+
+// ExpiringSoon lists invites that nobody has used yet and whose links end within ExpiringWithin, the next to end first.
+func (l *Ledger) ExpiringSoon(ctx context.Context, limit int) ([]Invitation, error) {
+	return collect(ctx, l.read, scanInvitation, l.grammar.expiringSoon(), millis(l.now().Add(ExpiringWithin)), limit)
+}
+
+func (g grammar) expiringSoon() string {
+	return `select ` + invitationColumns + ` from invitations` + g.byExpiry + ` where state = 'sent' and expires_at <= $1 order by expires_at limit $2`
 }
 
 // pastDays are what is known of days that are over, by their starts: it does not change any more.
