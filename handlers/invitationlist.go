@@ -150,7 +150,7 @@ func (s *Server) invitationList(ctx context.Context, f listFilter, mayAct bool) 
 	if err != nil {
 		return page, err
 	}
-	page = invitationList{Filter: f, Tabs: tabsOf(f, summary.Invitations), Sources: s.sourceNames(f.Source), CSV: f.at("").path(".csv"), Count: countWords(f, found)}
+	page = invitationList{Filter: f, Tabs: tabsOf(f, summary.Invitations), Sources: s.sourceNames(f.Source), CSV: f.at("").path(".csv"), Count: countWords(found)}
 	for _, inv := range found.Invitations {
 		allowed := s.Ledger.Allowed(inv)
 		row := invitationRow{Invitation: inv, Address: inv.Email.Full()}
@@ -187,7 +187,7 @@ func (p *invitationList) pager(f listFilter, found ledger.Page) {
 }
 
 // countWords say what was found. How many there are beyond a page is not counted: of a million that would take long.
-func countWords(f listFilter, found ledger.Page) string {
+func countWords(found ledger.Page) string {
 	n := plural(int64(len(found.Invitations)), "invitation", "invitations")
 	switch {
 	case found.Stopped && len(found.Invitations) == 0:

@@ -84,7 +84,9 @@ func sentence(words string) string {
 	if words == "" {
 		return ""
 	}
-	words = strings.TrimSuffix(words, ".") + "."
+	if !strings.HasSuffix(words, ".)") {
+		words = strings.TrimSuffix(words, ".") + "."
+	}
 	if first, _, more := strings.Cut(words, " "); more && strings.Contains(first, ".") {
 		return words
 	}

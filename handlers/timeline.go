@@ -168,11 +168,12 @@ func (t story) eventSteps(e toldEvent) (steps []step) {
 		steps = append(steps, s)
 	}
 	switch {
-	case e.DeliveryID == 0 && e.Details.Source == sourceAPI:
-		if !slices.ContainsFunc(t.trail, func(entry ledger.Entry) bool { return entry.At.Equal(e.RecordedAt) }) { // an older Usher kept no trail
-			add(step{At: when(e.RecordedAt), Kind: stepPerson, Title: "A person asked for it"})
-		}
-	case len(e.receipts) == 0: // its delivery is gone
+	case len(e.receipts) > 0:
+	case e.DeliveryID == 0 && slices.ContainsFunc(t.trail, func(entry ledger.Entry) bool { return entry.At.Equal(e.RecordedAt) }):
+		// the trail tells who asked
+	case e.DeliveryID == 0 && e.Details.Source == sourceAPI: // an older Usher kept no trail
+		add(step{At: when(e.RecordedAt), Kind: stepPerson, Title: "A person asked for it"})
+	default: // its delivery is gone
 		add(step{At: when(e.RecordedAt), Kind: stepReceived, Title: e.Details.Source + " told us: " + e.Details.Type, Delivery: e.DeliveryID})
 	}
 	for _, r := range e.receipts {
@@ -380,16 +381,18 @@ func callStep(a ledger.Attempt) step {
 // answerWords are what somebody answered, and how soon.
 func answerWords(who string, a ledger.Attempt) string {
 	who = strings.ToUpper(who[:1]) + who[1:]
-	took := a.Duration.Round(time.Millisecond).String()
+	took := " in " + a.Duration.Round(time.Millisecond).String()
+	if a.Duration < time.Millisecond {
+		took = ""
+	}
 	var answer string
 	switch {
-	case a.Status == 0 && a.Duration == 0:
+	case a.Status == 0 && a.Kind == "customer" && a.Transport == "":
 		answer = who + " was not asked"
 	case a.Status == 0:
-		answer = "No clear answer came within " + took
+		answer = "No clear answer came" + took
 	default:
-		answer = fmt.Sprintf("%s answered %d %s in %s", who, a.Status, http.StatusText(a.Status), took)
-		answer = strings.Replace(answer, "  in ", " in ", 1) // a status that has no name
+		answer = fmt.Sprintf("%s answered %s%s", who, strings.TrimSpace(fmt.Sprint(a.Status, " ", http.StatusText(a.Status))), took)
 	}
 	if a.Message != "" {
 		answer += ": " + a.Message
