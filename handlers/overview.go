@@ -157,7 +157,7 @@ func funnelOf(title string, days []ledger.Day) funnel {
 	}
 	return funnel{Title: title, Steps: []funnelStep{
 		at("Events", events, 0, "", "series-1"), at("Invitations made", made, 0, "", "series-1"),
-		at("Sent to Retool", sent, made, "invitations", "series-2"), at("Accepted", accepted, sent, "sent", "series-3"),
+		at("Sent", sent, made, "invitations", "series-2"), at("Accepted", accepted, sent, "sent", "series-3"),
 	}}
 }
 

@@ -179,7 +179,7 @@ func TestOverviewEstimatesTheCost(t *testing.T) {
 	has(t, body, "1 in your plan", "2,469.00 EUR", "3,703.50 EUR", "Estimated with 1,234.50 EUR")
 	lacks(t, body, "usher.yaml")
 	body = cost(handlers.Seats{})
-	has(t, body, "seats: {price: 12.50, currency: USD, included: 0}")
+	has(t, body, "price: 12.50")
 	lacks(t, body, "A month, about")
 }
 
