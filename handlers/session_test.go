@@ -303,7 +303,7 @@ func TestForgedForms(t *testing.T) {
 		want   string
 	}{
 		{name: "without a token", form: url.Values{"csrf": {""}}, want: "earlier sign-in"},
-		{name: "with a wrong one", form: url.Values{"csrf": {"0" + own[1:]}}, want: "earlier sign-in"},
+		{name: "with a wrong one", form: url.Values{"csrf": {own[1:] + own[:1] + "0"}}, want: "earlier sign-in"},
 		{name: "with that of another session", form: url.Values{"csrf": {other.csrf}}, want: "earlier sign-in"},
 		{name: "with the token in the address", form: url.Values{"csrf": {""}}, want: "earlier sign-in"},
 		{name: "from another site", header: []string{"Sec-Fetch-Site", "cross-site"}, want: "another site"},
