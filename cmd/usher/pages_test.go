@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+
+	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
 
 // TestPages plays what a person does with the pages, in a real browser, on a real Usher before a fake Retool.
@@ -20,6 +23,8 @@ func TestPages(t *testing.T) {
 	t.Run("invite, and see it become sent without reloading", testInviting)
 	t.Run("import a list, and see it go out", testImporting)
 	t.Run("the main paths work without scripts", testWithoutScripts)
+	t.Run("try a source with its real secret", testTryingASource)
+	t.Run("what customers write is shown as text", testHostileText)
 }
 
 func testSigningIn(t *testing.T) {
@@ -130,4 +135,47 @@ func (b *tab) everyLook() {
 	b.media("light")
 	b.accessible()
 	b.window(1280, 800)
+}
+
+func testTryingASource(t *testing.T) {
+	h := openHouse(t)
+	b := h.enter()
+	b.click("Sources")
+	b.click("signup-form")
+	b.see("The address to paste at the sender", "/webhooks/signup-form", "Nothing came yet")
+	b.click("Send a test event")
+	b.see("It works.", "it was decided")
+	if n := len(h.retool.Invites()); n != 0 {
+		t.Errorf("a test event invited %d people", n)
+	}
+	b.seeNot(storySecret)
+}
+
+// testHostileText lets a customer be called what a browser would run, if it were not for the pages.
+func testHostileText(t *testing.T) {
+	const payload = `<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1"></title></textarea>"'><svg onload=alert(1)>{{.}}`
+	h := openHouse(t)
+	h.paid(webhooktest.StripeEvent{Email: "ada@lovelace.example", Name: payload, Customer: payload})
+	h.paid(webhooktest.StripeEvent{Email: payload + "@lovelace.example", Name: payload})
+	id := h.invitation("ada@lovelace.example", "sent")
+	h.until("both are decided", func() bool { return h.count(`select count(*) from decisions`) == 2 })
+	b := h.enter()
+	for _, path := range []string{"/admin/events/1", fmt.Sprint("/admin/invitations/", id), "/admin/events/2", "/admin/sources/stripe", "/admin/invitations", "/admin"} {
+		b.visit(path)
+		if path == "/admin/events/1" {
+			b.see(payload)
+		}
+		if pwned, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!window.pwned || !!document.querySelector('svg[onload], img[onerror]')")); err != nil || pwned {
+			t.Errorf("%s runs what a customer wrote: %v", path, err)
+		}
+	}
+	b.visit("/admin/invite")
+	b.fill("Address", payload)
+	b.see("Go on typing")
+	b.forgive("status of 422") // the console's word on what is wanted here
+	b.click("Invite", "One person")
+	b.see("One person")
+	b.fill("Addresses", "email,note\n"+payload+",x\ngrace@hopper.example,"+strings.ReplaceAll(payload, `"`, ""))
+	b.click("Show what would happen")
+	b.see("1 line cannot be used")
 }
