@@ -23,6 +23,11 @@ func TestPages(t *testing.T) {
 	t.Run("invite, and see it become sent without reloading", testInviting)
 	t.Run("import a list, and see it go out", testImporting)
 	t.Run("the main paths work without scripts", testWithoutScripts)
+	t.Run("find a customer whose invitation failed, and send it again, in three clicks", testSendingAgain)
+	t.Run("the same by the keyboard", testByKeyboard)
+	t.Run("correct an address", testCorrecting)
+	t.Run("search among a hundred thousand", testSearching)
+	t.Run("act on many at once", testManyAtOnce)
 	t.Run("try a source with its real secret", testTryingASource)
 	t.Run("what customers write is shown as text", testHostileText)
 }

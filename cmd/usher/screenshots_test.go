@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"flag"
+	"fmt"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -32,6 +33,12 @@ func TestScreenshots(t *testing.T) {
 	}{
 		{name: "overview", path: "/admin"},
 		{name: "overview-dark", path: "/admin", scheme: "dark"},
+		{name: "invitations", path: "/admin/invitations"},
+		{name: "invitations-phone", path: "/admin/invitations", width: phoneWidth, height: 844},
+		{name: "invitation", path: fmt.Sprint("/admin/invitations/", h.invitation("elliot@evilcorp.example", "failed"))},
+		{name: "invite", path: "/admin/invite"},
+		{name: "source", path: "/admin/sources/stripe"},
+		{name: "rules", path: "/admin/rules"},
 	} {
 		b.window(cmp.Or(shot.width, 1280), cmp.Or(shot.height, 800))
 		b.media(cmp.Or(shot.scheme, "light"))
