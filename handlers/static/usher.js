@@ -15,7 +15,7 @@
     var selection = document.getSelection();
     if (selection && !selection.isCollapsed && target.contains(selection.anchorNode)) return true;
     var focused = document.activeElement;
-    return target.contains(focused) && focused.matches("input, select, textarea, button");
+    return target.contains(focused) && focused.matches("input, select, textarea, button:not([id])"); // htmx gives what has an id its focus back
   }
 
   document.addEventListener("htmx:beforeRequest", function (event) {
