@@ -31,6 +31,7 @@ type settings struct {
 	Pool        int           `json:"pool"`
 	Base        int           `json:"base"`
 	Growth      string        `json:"growth"`
+	Pages       int           `json:"pages"`
 	only        string
 	json        string
 	folder      string
@@ -54,13 +55,14 @@ func main() {
 	flag.IntVar(&s.Queued, "queued", 1_000_000, "invitations queued in the scenario memory")
 	flag.IntVar(&s.Pool, "pool", 64, "database connections of the one-row-a-request peer on Postgres")
 	flag.StringVar(&s.Growth, "growth", "0,1000000,5000000", "old events of the ledgers of the scenario growth, fewest first")
+	flag.IntVar(&s.Pages, "pages", 1_000_000, "invitations of the larger ledger of the scenario pages")
 	flag.IntVar(&s.Base, "base", 20, "requests a second before and after the burst of the scenario launch, which is 200 times as many")
 	flag.StringVar(&s.folder, "folder", "", "folder for the ledgers (default: a new one in the working folder; it must be on a real disk)")
 	flag.StringVar(&s.usher, "usher", "", "the usher binary (default: built from this module)")
 	r.flags()
 	flag.Parse()
 	if quick {
-		s.Rounds, s.Duration, s.Backlog, s.Queued, s.Growth = 1, 3*time.Second, 10_000, 20_000, "0,100000"
+		s.Rounds, s.Duration, s.Backlog, s.Queued, s.Growth, s.Pages = 1, 3*time.Second, 10_000, 20_000, "0,100000", 20_000
 	}
 	var err error
 	switch {

@@ -41,6 +41,7 @@ var scenarios = []scenario{
 	{"drain", "Queued invitations, sent to a Retool that answers at once.", drain},
 	{"memory", "Memory with many invitations queued.", memory},
 	{"growth", "The same work with more and more old events in the ledger.", growth},
+	{"pages", "The server's time of every page beside 1,000 and a million invitations.", pages},
 	{"peers", "What others do, beside Usher, in one run.", comparison{
 		servers: []server{debian, nostore, tutorial, onSQLite, onPostgres}, connections: []int{64},
 		ratios: []ratio{{over: onSQLite, under: debian}, {over: onSQLite, under: tutorial}, {over: onPostgres, under: tutorial}},

@@ -11,8 +11,8 @@ import (
 const (
 	// growStep is how many events one transaction of Grow inserts.
 	growStep = 100_000
-	// perInvitation is how many of Grow's events there are to one invitation: the others were skipped.
-	perInvitation = 5
+	// EventsPerInvitation is how many of Grow's events there are to one invitation: the others were skipped.
+	EventsPerInvitation = 5
 )
 
 // Grow adds old events to a migrated ledger, as years of use leave them: each with its delivery, whose body is gone, and
@@ -59,8 +59,8 @@ func growSome(ctx context.Context, db *sql.DB, dialect, at string, from, to int)
 		"EVENT", `'grown_' || `+pad("n", 12),
 		"EMAIL", `'grown' || `+pad("n", 9)+` || '@example.com'`,
 		"SOURCE", `case when `+every("n", 1000)+` = 0 then 'rare' when `+every("n", 10)+` < 3 then 'form' else 'stripe' end`,
-		"INVITED", every("n", perInvitation)+` = 0`,
-		"INVITATION", fmt.Sprintf(`n / %d`, perInvitation),
+		"INVITED", every("n", EventsPerInvitation)+` = 0`,
+		"INVITATION", fmt.Sprintf(`n / %d`, EventsPerInvitation),
 		"STATE", `case when `+every("n", 25)+` = 0 then 'accepted' else 'sent' end`,
 		"AT", at,
 	)
