@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	logdomain "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -136,6 +137,7 @@ type tab struct {
 	problems []string
 	forgiven []string
 	status   int64 // of the last page
+	clicks   int
 }
 
 func newTab(t *testing.T, site string) *tab {
@@ -311,6 +313,16 @@ func (b *tab) visit(path string) {
 	b.must("visit "+path, chromedp.Do(b.ctx, chromedp.Navigate(b.site+path)))
 }
 
+// answered waits until the last page came with this status.
+func (b *tab) answered(status int64) {
+	b.t.Helper()
+	b.until(fmt.Sprintf("an answer with status %d", status), func() (bool, error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.status == status, nil
+	})
+}
+
 // path is the one of the page, with its query.
 func (b *tab) path() string {
 	b.t.Helper()
@@ -387,6 +399,7 @@ func (b *tab) click(name string, beside ...string) {
 	b.t.Helper()
 	at := b.spot("click "+name, "spot", append([]string{"press", name}, beside...)...)
 	b.must("click "+name, chromedp.Do(b.ctx, chromedp.MouseClickXY(at.X, at.Y)))
+	b.clicks++
 }
 
 // doubleClick presses twice, as fast as a hand can: of two clicks within one turn of its loop Chromium submits one.
@@ -419,6 +432,14 @@ func (b *tab) choose(label, option string) {
 func (b *tab) key(keys string) {
 	b.t.Helper()
 	b.must("press keys", chromedp.Do(b.ctx, chromedp.KeyEvent(keys)))
+}
+
+// shortcut presses a key as a keyboard does: a page that takes the key for itself keeps it from being typed, which key
+// would type all the same.
+func (b *tab) shortcut(key string) {
+	b.t.Helper()
+	call(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: key, Text: key})
+	call(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyUp, Key: key})
 }
 
 // tabTo presses Tab until the thing with this name has the focus, as who has no mouse does.

@@ -139,14 +139,20 @@ func (h *house) deliver(source string, header http.Header, body []byte) {
 	}
 }
 
-// count counts in the ledger, beside the Usher that has it open.
-func (h *house) count(query string, args ...any) (n int) {
+// row reads one row of the ledger, beside the Usher that has it open.
+func (h *house) row(query string, args []any, into ...any) {
 	h.t.Helper()
 	db := h.db()
 	defer db.Close()
-	if err := db.QueryRowContext(h.t.Context(), query, args...).Scan(&n); err != nil {
+	if err := db.QueryRowContext(h.t.Context(), query, args...).Scan(into...); err != nil {
 		h.t.Fatalf("%s: %v", query, err)
 	}
+}
+
+// count is the one number of a query.
+func (h *house) count(query string, args ...any) (n int) {
+	h.t.Helper()
+	h.row(query, args, &n)
 	return n
 }
 

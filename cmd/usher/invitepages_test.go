@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,6 +125,19 @@ func testWithoutScripts(t *testing.T) {
 	h.invitation("alan@turing.example", "sent")
 	b.visit(b.path())
 	b.see("Done.", "Nothing is left to send.")
+
+	id := h.broken("margaret@hamilton.example")
+	b.click("Invitations")
+	b.fill("Search by address", "margaret")
+	b.click("Search")
+	b.see("margaret@hamilton.example", "1 invitation")
+	b.seeNot("alan@turing.example")
+	b.click("margaret@hamilton.example")
+	b.see("What happened")
+	b.click("Send again")
+	h.invitation("margaret@hamilton.example", "sent")
+	b.visit(fmt.Sprint("/admin/invitations/", id))
+	b.see("sent")
 
 	b.click("Sign out")
 	b.see("You are signed out")
