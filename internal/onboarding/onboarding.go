@@ -160,12 +160,8 @@ func fetchFor(perMinute int) time.Duration {
 // seconds. The caller has taken the ledger over (see ledger.TakeOver).
 func (ob *Onboarding) Run(ctx context.Context) error {
 	work := context.WithoutCancel(ctx)
-	// The token may be another since sending was stopped: try it at once.
-	if err := ob.Ledger.ProbeNow(work); err != nil {
+	if err := ob.begin(ctx, work); err != nil {
 		return err
-	}
-	if err := ob.jobs.Start(work); err != nil {
-		return fmt.Errorf("start the job queue: %w", err)
 	}
 	var stages sync.WaitGroup
 	for deciders, _ := ob.Ledger.Deciders(); deciders > 0; deciders-- {
@@ -179,6 +175,29 @@ func (ob *Onboarding) Run(ctx context.Context) error {
 	err := ob.jobs.Stop(stop)
 	stages.Wait()
 	return err
+}
+
+// startTries is how often starting is tried where the database goes away just then: two minutes in all.
+const startTries = 10
+
+// begin starts the job queue.
+func (ob *Onboarding) begin(ctx, work context.Context) error {
+	for try, wait := 1, time.Second; ; try, wait = try+1, min(2*wait, 15*time.Second) {
+		// The token may be another since sending was stopped: try it at once.
+		err := ob.Ledger.ProbeNow(work)
+		if err == nil {
+			err = ob.jobs.Start(work)
+		}
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("start the job queue: %w", err)
+		if try == startTries || ctx.Err() != nil {
+			return err
+		}
+		ob.Logger.Error("nothing is sent yet: the job queue could not be started", "error", err, "next_try_in", wait)
+		ob.sleep(ctx, wait)
+	}
 }
 
 // An edge remembers a condition, so that a change is logged once and not at every turn.
