@@ -46,6 +46,11 @@ sources:
   signup-form:
     preset: typeform
     secrets: [%s]
+  retool:
+    preset: retool-events
+    secrets: [%s]
+seats:
+  price: 12.50
 `
 
 // A house is one Usher as "usher serve" runs it, in this process, on an SQLite ledger of its own, before a fake Retool.
@@ -68,7 +73,7 @@ func openHouse(t *testing.T, prepare ...preparation) *house {
 	sandbox := httptest.NewServer(h.retool)
 	t.Cleanup(func() { sandbox.CloseClientConnections(); sandbox.Close() })
 	settings := filepath.Join(folder, "usher.yaml")
-	text := fmt.Sprintf(houseConfig, storyAdmin, h.file, sandbox.URL, storyToken, storySecret, storySecret)
+	text := fmt.Sprintf(houseConfig, storyAdmin, h.file, sandbox.URL, storyToken, storySecret, storySecret, storySecret)
 	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
