@@ -79,8 +79,9 @@ type Ledger struct {
 	acceptor  *acceptor
 	slots     *group[*slotAsked]
 	settler   *group[*settling]
-	counted   countCache
-	stats     statsCache
+	counts    kept[counts]
+	stats     kept[Stats]
+	past      pastDays
 	reach     int // searchReach
 	now       func() time.Time
 	clock     rivertype.TimeGenerator
@@ -115,8 +116,11 @@ func newLedger(dialect dialect, opts Options) *Ledger {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	return &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), tendEvery: cmp.Or(opts.TendEvery, tendEvery), asItIs: opts.AsItIs,
+	l := &Ledger{dialect: dialect, grammar: dialect.grammar(), callLimit: cmp.Or(opts.CallLimit, 3*time.Minute), tendEvery: cmp.Or(opts.TendEvery, tendEvery), asItIs: opts.AsItIs,
 		now: opts.Now, clock: clock, log: opts.Logger, accepted: make(chan struct{}, 1), reach: searchReach}
+	l.counts.count, l.counts.rows, l.counts.log = l.countAll, counts.rows, l.log
+	l.stats.count, l.stats.rows, l.stats.log = l.countStats, Stats.rows, l.log
+	return l
 }
 
 func (l *Ledger) open(ctx context.Context) (err error) {
@@ -167,6 +171,7 @@ func (l *Ledger) Close() error {
 		errs = append(errs, l.stopTending())
 	}
 	l.stats.close()
+	l.counts.close()
 	for _, db := range []*sql.DB{l.read, l.write} {
 		if db != nil {
 			errs = append(errs, db.Close())

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/usher-dev/usher/internal/access"
@@ -328,15 +327,20 @@ type Summary struct {
 	Due
 }
 
-// Summary counts what there is.
-func (l *Ledger) Summary(ctx context.Context) (s Summary, err error) {
+// Summary counts what there is. The counts of a large ledger may be some seconds old.
+func (l *Ledger) Summary(ctx context.Context) (Summary, error) {
+	counted, err := l.counts.get(ctx)
+	if err != nil {
+		return Summary{}, err
+	}
+	return l.summaryOf(ctx, counted)
+}
+
+// summaryOf adds to what was counted what costs little.
+func (l *Ledger) summaryOf(ctx context.Context, counted counts) (s Summary, err error) {
 	s.Invitations = make(map[State]int64)
 	for _, state := range States() {
 		s.Invitations[state] = 0
-	}
-	counted, err := l.counts(ctx)
-	if err != nil {
-		return s, fmt.Errorf("count what there is: %w", err)
 	}
 	maps.Copy(s.Invitations, counted.invitations)
 	s.Undecided, s.LookingUp, s.Expiring = counted.undecided, counted.lookingUp, counted.expiring
@@ -347,61 +351,45 @@ func (l *Ledger) Summary(ctx context.Context) (s Summary, err error) {
 	if err != nil {
 		return s, fmt.Errorf("count what waits: %w", err)
 	}
-	s.Undecided -= s.SetAside
+	s.Undecided = max(0, s.Undecided-s.SetAside)
 	s.Due, err = l.Due(ctx)
 	s.OldestWaiting = earlier(moment(oldest), s.Due.Delivery)
 	return s, err
 }
-
-const (
-	// Counting reads all that it counts: of a million rows that takes a tenth of a second. Counters in the ledger would be
-	// exact, but every change of a state would wait for their rows. So large counts are good for a while.
-	manyCounted   = 50_000
-	manyGoodUntil = 5 * time.Second
-)
 
 // counts are what costs the more to count the more there is.
 type counts struct {
 	invitations          map[State]int64
 	undecided, lookingUp int64 // undecided with what was set aside
 	expiring             int64
-	until                time.Time
 }
 
-// A countCache keeps large counts. Whoever asks meanwhile waits for the one who counts.
-type countCache struct {
-	mu   sync.Mutex
-	last counts
-}
-
-func (l *Ledger) counts(ctx context.Context) (counts, error) {
-	l.counted.mu.Lock()
-	defer l.counted.mu.Unlock()
-	if time.Now().Before(l.counted.last.until) {
-		return l.counted.last, nil
+func (c counts) rows() int64 {
+	all := c.undecided + c.lookingUp
+	for _, n := range c.invitations {
+		all += n
 	}
+	return all
+}
+
+func (l *Ledger) countAll(ctx context.Context) (counts, error) {
 	c := counts{invitations: map[State]int64{}}
 	states, err := collect(ctx, l.read, scanStateCount, countStates)
 	if err != nil {
-		return c, err
+		return c, fmt.Errorf("count what there is: %w", err)
+	}
+	for _, s := range states {
+		c.invitations[s.state] = s.n
 	}
 	err = l.read.QueryRowContext(ctx, `select (`+countUndecided+`), (`+l.grammar.lookUpsWaiting+`)`, LookUpJob{}.Kind()).Scan(&c.undecided, &c.lookingUp)
 	if err != nil {
-		return c, err
+		return c, fmt.Errorf("count what waits: %w", err)
 	}
 	err = l.read.QueryRowContext(ctx, l.grammar.countExpiring(), millis(l.now().Add(ExpiringWithin)), expiringMost).Scan(&c.expiring)
-	all := c.undecided + c.lookingUp
-	for _, s := range states {
-		c.invitations[s.state] = s.n
-		all += s.n
+	if err != nil {
+		return c, fmt.Errorf("count what expires: %w", err)
 	}
-	if all > manyCounted {
-		c.until = time.Now().Add(manyGoodUntil)
-	}
-	if err == nil {
-		l.counted.last = c
-	}
-	return c, err
+	return c, nil
 }
 
 const (

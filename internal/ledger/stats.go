@@ -33,7 +33,6 @@ type Day struct {
 	Invitations map[State]int64 // made that day, by the state they have now
 }
 
-// rows is about how many rows were counted.
 func (s Stats) rows() (n int64) {
 	for _, of := range s.Invitations {
 		n += of
@@ -59,90 +58,17 @@ type SourceStats struct {
 	LastDay   int64 // events of the last 24 hours
 }
 
-const (
-	// statsRest is for how many times the time that it took a count of more than manyCounted rows is good. Then it is
-	// counted again, and meanwhile the last count is shown.
-	statsRest = 10
-	statsTime = 30 * time.Second // that one count may take, and after which an old one is not shown any more
-)
-
-// A statsCache keeps the last statistics, and for ever what a day that is over had. Whoever asks while there are none
-// waits for the one who counts.
-type statsCache struct {
-	mu       sync.Mutex
-	last     Stats
-	counted  time.Time // by the machine's clock
-	cost     time.Duration
-	counting *later // nil: nobody counts in the background
-	closed   bool
-
-	past pastDays
-}
-
-// later is a count in the background.
-type later struct {
-	stop context.CancelFunc
-	done chan struct{}
-}
-
-// close ends the count in the background.
-func (c *statsCache) close() {
-	c.mu.Lock()
-	counting := c.counting
-	c.closed = true
-	c.mu.Unlock()
-	if counting != nil {
-		counting.stop()
-		<-counting.done
-	}
-}
-
 // Stats counts what there is.
-func (l *Ledger) Stats(ctx context.Context) (Stats, error) {
-	c := &l.stats
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	age := time.Since(c.counted)
-	if c.counted.IsZero() || c.last.rows() <= manyCounted || age > statsTime {
-		begun := time.Now()
-		s, err := l.countStats(ctx)
-		if err == nil {
-			c.keep(s, begun)
-		}
-		return s, err
-	}
-	if age > statsRest*c.cost && c.counting == nil && !c.closed {
-		background, stop := context.WithTimeout(context.WithoutCancel(ctx), statsTime)
-		c.counting = &later{stop: stop, done: make(chan struct{})}
-		go l.countLater(background, c.counting)
-	}
-	return c.last, nil
-}
-
-// keep keeps a count; the caller holds the cache.
-func (c *statsCache) keep(s Stats, begun time.Time) {
-	c.last, c.counted, c.cost = s, time.Now(), time.Since(begun)
-}
-
-// countLater counts while others go on looking at the last count.
-func (l *Ledger) countLater(ctx context.Context, counting *later) {
-	defer close(counting.done)
-	defer counting.stop()
-	begun := time.Now()
-	s, err := l.countStats(ctx)
-	l.stats.mu.Lock()
-	defer l.stats.mu.Unlock()
-	l.stats.counting = nil
-	switch {
-	case err == nil:
-		l.stats.keep(s, begun)
-	case !l.stats.closed:
-		l.log.Warn("the statistics were not counted again", "error", err)
-	}
-}
+func (l *Ledger) Stats(ctx context.Context) (Stats, error) { return l.stats.get(ctx) }
 
 func (l *Ledger) countStats(ctx context.Context) (s Stats, err error) {
-	if s.Summary, err = l.Summary(ctx); err != nil {
+	begun := time.Now()
+	counted, err := l.countAll(ctx)
+	if err != nil {
+		return s, err
+	}
+	l.counts.put(counted, time.Since(begun))
+	if s.Summary, err = l.summaryOf(ctx, counted); err != nil {
 		return s, err
 	}
 	now := l.now().UTC()
@@ -180,9 +106,9 @@ var firstInvitation = findFirst{"invitations", `select coalesce((select min(id) 
 // days counts by ranges of identities, which grow with time. So it needs no index on the time, which every acceptance
 // and every decision would have to write.
 func (l *Ledger) days(ctx context.Context, now time.Time) ([]Day, error) {
-	l.stats.past.mu.Lock()
-	defer l.stats.past.mu.Unlock()
-	past := &l.stats.past
+	l.past.mu.Lock()
+	defer l.past.mu.Unlock()
+	past := &l.past
 	today := now.Truncate(24 * time.Hour)
 	oldest := today.AddDate(0, 0, 1-StatsDays)
 	if past.events == nil {
@@ -232,7 +158,7 @@ func (l *Ledger) eventsOfDays(ctx context.Context, days []Day, first []int64, no
 	var unknown []int
 	var values []any
 	for i, day := range days {
-		if n, ok := l.stats.past.events[day.Start]; ok {
+		if n, ok := l.past.events[day.Start]; ok {
 			days[i].Events = n
 			continue
 		}
@@ -251,7 +177,7 @@ func (l *Ledger) eventsOfDays(ctx context.Context, days []Day, first []int64, no
 	}
 	for _, i := range unknown {
 		if end := days[i].Start.AddDate(0, 0, 1); now.Sub(end) > sinceSlack {
-			l.stats.past.events[days[i].Start] = days[i].Events
+			l.past.events[days[i].Start] = days[i].Events
 		}
 	}
 	return nil
