@@ -378,6 +378,9 @@ func TestImportGoesOnAfterARestart(t *testing.T) {
 
 // A long list is shown and sent as fast as a short one is, or nearly.
 func TestImportTenThousand(t *testing.T) {
+	if underRace {
+		t.Skip("too slow under the race detector; make test runs it without")
+	}
 	w := newWorld(t, nil)
 	b := newBrowser(t, w).signIn(t, "")
 	var list strings.Builder
