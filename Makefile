@@ -28,7 +28,7 @@ test: ## vet and test with the race detector; installs what that needs
 	@scripts/need.sh gcc stripe-mock node axe postgres browser
 	go vet ./...
 	STRIPE_MOCK="$$(ls $(CURDIR)/bin/stripe-mock 2>/dev/null || true)" POSTGRES_BIN="$$(scripts/need.sh postgres-bin)" CHROMIUM="$$(scripts/need.sh browser-bin)" CGO_ENABLED=1 go test -race -shuffle=on ./...
-	CHROMIUM="$$(scripts/need.sh browser-bin)" go test ./internal/onboarding ./cmd/usher -run 'ForHours|ADayOf|AmongMany' # too slow under the race detector
+	CHROMIUM="$$(scripts/need.sh browser-bin)" go test ./internal/onboarding ./handlers ./cmd/usher -run 'ForHours|ADayOf|AmongMany|TenThousand' # too slow under the race detector
 
 .PHONY: lint
 lint: ## formatting, go.mod and golangci-lint

@@ -108,8 +108,8 @@ func TestExportIsWhole(t *testing.T) {
 func TestExportThatFails(t *testing.T) {
 	w := newWorld(t, nil)
 	var verdicts []ledger.Verdict
-	note := strings.Repeat("x", 100_000)
-	for i := range 300 {
+	note := strings.Repeat("x", 20_000)
+	for i := range 2000 {
 		e := access.Event{Source: "stripe", ID: fmt.Sprint("evt_", i), Email: fmt.Sprintf("a%d@example.com", i)}
 		verdicts = append(verdicts, ledger.Verdict{Event: e, Decision: w.policy.Decide(e), Note: note})
 	}
