@@ -54,7 +54,7 @@ func TestTheBrowserNotices(t *testing.T) {
 			<link rel=stylesheet href=/style.css><script src=/script.js defer></script><main><h1>A page</h1>` + row.body + `</main></html>`))
 	})
 	web := httptest.NewServer(mux)
-	defer web.Close()
+	t.Cleanup(web.Close) // after the tab
 	b := newTab(t, web.URL)
 	for i := range rows {
 		row = &rows[i]
@@ -118,7 +118,7 @@ func TestTheBrowserActs(t *testing.T) {
 		asset("text/html", "<title>Thanks</title>Thanks for "+file.Filename)(w, r)
 	})
 	web := httptest.NewServer(mux)
-	defer web.Close()
+	t.Cleanup(web.Close) // after the tab
 	for _, scripts := range []bool{true, false} {
 		t.Run(fmt.Sprintf("with scripts %t", scripts), func(t *testing.T) {
 			b := newTab(t, web.URL)

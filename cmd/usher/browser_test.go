@@ -151,6 +151,7 @@ func newTab(t *testing.T, site string) *tab {
 	call(b, network.Enable, network.EnableParams{})
 	call(b, logdomain.Enable, cdp.Empty{})
 	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watchShifts})
+	call(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}) // tabs of other tests may be in front
 	b.window(1280, 800)
 	b.media("light")
 	t.Cleanup(b.close)

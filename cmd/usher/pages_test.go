@@ -17,19 +17,30 @@ import (
 
 // TestPages plays what a person does with the pages, in a real browser, on a real Usher before a fake Retool.
 func TestPages(t *testing.T) {
-	t.Run("sign in, come back to where one was when the session ends, and sign out", testSigningIn)
-	t.Run("everybody can use every page", testEveryPage)
-	t.Run("try a change of the rules before it decides", testTryingRules)
-	t.Run("invite, and see it become sent without reloading", testInviting)
-	t.Run("import a list, and see it go out", testImporting)
-	t.Run("the main paths work without scripts", testWithoutScripts)
-	t.Run("find a customer whose invitation failed, and send it again, in three clicks", testSendingAgain)
-	t.Run("the same by the keyboard", testByKeyboard)
-	t.Run("correct an address", testCorrecting)
-	t.Run("approve, and take back", testByHand)
-	t.Run("act on many at once", testManyAtOnce)
-	t.Run("try a source with its real secret", testTryingASource)
-	t.Run("what customers write is shown as text", testHostileText)
+	t.Parallel() // the browser and the Ushers take turns
+	for _, row := range []struct {
+		name string
+		play func(*testing.T)
+	}{
+		{"sign in, come back to where one was when the session ends, and sign out", testSigningIn},
+		{"everybody can use every page", testEveryPage},
+		{"try a change of the rules before it decides", testTryingRules},
+		{"invite, and see it become sent without reloading", testInviting},
+		{"import a list, and see it go out", testImporting},
+		{"the main paths work without scripts", testWithoutScripts},
+		{"find a customer whose invitation failed, and send it again, in three clicks", testSendingAgain},
+		{"the same by the keyboard", testByKeyboard},
+		{"correct an address", testCorrecting},
+		{"approve, and take back", testByHand},
+		{"act on many at once", testManyAtOnce},
+		{"try a source with its real secret", testTryingASource},
+		{"what customers write is shown as text", testHostileText},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			row.play(t)
+		})
+	}
 }
 
 func testSigningIn(t *testing.T) {
@@ -141,7 +152,6 @@ func (b *tab) everyLook() {
 	b.accessible()
 	b.fits()
 	b.media("light")
-	b.accessible()
 	b.window(1280, 800)
 }
 
