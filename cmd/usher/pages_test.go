@@ -145,6 +145,7 @@ func (b *tab) links() (paths []string) {
 // everyLook fails for what keeps people out of the page as it stands.
 func (b *tab) everyLook() {
 	b.t.Helper()
+	b.noJump()
 	b.accessible()
 	b.media("dark")
 	b.accessible()
