@@ -106,11 +106,21 @@ func (l *lab) grown(ctx context.Context, kind string, n int) ([]float64, error) 
 }
 
 func grow(ctx context.Context, st *store, kind string, n int) error {
+	return fillEmpty(ctx, st, func(db *sql.DB) error {
+		if n == 0 {
+			return nil
+		}
+		return ledgertest.Grow(ctx, db, kind, n)
+	})
+}
+
+// fillEmpty has a new ledger filled by SQL, of which nothing need survive a crash yet.
+func fillEmpty(ctx context.Context, st *store, fill func(*sql.DB) error) error {
 	book, err := ledger.Open(ctx, st.address, ledger.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
-	if err := book.Close(); err != nil || n == 0 {
+	if err := book.Close(); err != nil {
 		return err
 	}
 	driver, name := "pgx", st.address
@@ -122,7 +132,7 @@ func grow(ctx context.Context, st *store, kind string, n int) error {
 		return err
 	}
 	defer db.Close()
-	return ledgertest.Grow(ctx, db, kind, n)
+	return fill(db)
 }
 
 // ask asks the API many times and returns the median, in milliseconds.

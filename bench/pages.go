@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"html"
@@ -21,6 +22,10 @@ import (
 // that many others begin like, a state that few or nearly all are in, a source that is rare, and nobody.
 var pagePaths = []string{
 	"/admin",
+	"/admin?part=now",
+	"/admin?part=trend",
+	"/admin/expiring",
+	"/admin/set-aside",
 	"/admin/invitations",
 	"/admin/invitations?state=sent",
 	"/admin/invitations?state=accepted",
@@ -47,73 +52,97 @@ var pagePaths = []string{
 func pages(ctx context.Context, l *lab, t *table) error {
 	few, many := 1_000, l.Pages
 	t.Columns = []string{fmt.Sprintf("%d ms", few), fmt.Sprintf("%d ms", many), "ratio"}
-	t.Settings = fmt.Sprintf("each page %d times over one connection, signed in; the median; invitations beside five times as many events; rounds in turn: %d", asked, l.Rounds)
+	t.Settings = fmt.Sprintf("each page %d times over one connection, signed in, both ledgers in turns; the median; invitations beside five times as many events; rounds in turn: %d", asked, l.Rounds)
 	return l.onBoth(t, func(kind string, _ map[string]float64) error {
-		small, err := l.pageTimes(ctx, kind, few)
+		small, stop, err := l.visit(ctx, t, kind, few)
 		if err != nil {
 			return err
 		}
-		large, err := l.pageTimes(ctx, kind, many)
+		defer stop()
+		large, stop, err := l.visit(ctx, t, kind, many)
 		if err != nil {
 			return err
 		}
-		for _, path := range slices.Concat(pagePaths, []string{nextPage}) {
-			t.add(kind+" "+path, small[path], large[path], large[path]/small[path])
-			t.see(fmt.Sprintf("ms beside %d invitations, %s: the slowest page", many, kind), "<", 100, slowest(large))
-			t.see(fmt.Sprintf("%d ÷ %d invitations, %s: %s", many, few, kind, path), "<", 2, large[path]/small[path])
+		defer stop()
+		slowest := 0.0
+		for _, path := range slices.Concat(pagePaths, []string{tenthPage}) {
+			smallMS, largeMS, err := inTurns(ctx, small, large, path)
+			if err != nil {
+				return err
+			}
+			slowest = max(slowest, largeMS)
+			t.add(kind+" "+path, smallMS, largeMS, largeMS/smallMS)
+			t.see(fmt.Sprintf("%d ÷ %d invitations, %s: %s", many, few, kind, path), "<", 2, largeMS/smallMS)
 		}
+		t.see(fmt.Sprintf("ms beside %d invitations, %s: the slowest page", many, kind), "<", 100, slowest)
 		return nil
 	}, nil)
 }
 
-// nextPage stands for the tenth page of the list.
-const nextPage = "/admin/invitations, the tenth page"
+// tenthPage stands for the tenth page of the list.
+const tenthPage = "/admin/invitations, the tenth page"
 
-func slowest(times map[string]float64) (most float64) {
-	for _, ms := range times {
-		most = max(most, ms)
-	}
-	return most
-}
-
-// pageTimes measures one ledger.
-func (l *lab) pageTimes(ctx context.Context, kind string, invitations int) (map[string]float64, error) {
+// visit grows a ledger, serves from it and signs in.
+func (l *lab) visit(ctx context.Context, t *table, kind string, invitations int) (*visitor, func(), error) {
 	st, err := l.newStore(ctx, kind)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	say("%d invitations", invitations)
-	if err := grow(ctx, st, kind, invitations*ledgertest.EventsPerInvitation); err != nil {
+	if err := fillEmpty(ctx, st, func(db *sql.DB) error { // so that the days of the overview have all there is to count
+		return ledgertest.GrowOver(ctx, db, kind, invitations*ledgertest.EventsPerInvitation, 30*24*time.Hour)
+	}); err != nil {
 		st.drop()
-		return nil, err
+		return nil, nil, err
 	}
 	p, err := l.serve(ctx, st, "USHER_ADMIN_TOKEN="+adminToken)
 	if err != nil {
 		st.drop()
-		return nil, err
+		return nil, nil, err
 	}
-	defer p.stop()
 	v, err := p.signIn(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		start := time.Now()
+		_, err = v.get(ctx, "/admin") // the days that are over are counted once
+		t.note("%s, %d invitations: the first overview after the start took %d ms.", kind, invitations, time.Since(start).Milliseconds())
 	}
-	times := map[string]float64{}
-	for _, path := range pagePaths {
-		if times[path], err = v.time(ctx, path); err != nil {
-			return nil, err
+	if err == nil {
+		v.tenth, err = v.further(ctx, "/admin/invitations", 9)
+	}
+	if err != nil {
+		p.stop()
+		return nil, nil, err
+	}
+	return v, p.stop, nil
+}
+
+// inTurns opens a page of two ledgers many times and returns the medians, in milliseconds. They take turns, so that what
+// else the machine does hits both.
+func inTurns(ctx context.Context, a, b *visitor, path string) (float64, float64, error) {
+	took := map[*visitor][]time.Duration{}
+	for range asked {
+		for _, v := range []*visitor{a, b} {
+			of := path
+			if path == tenthPage {
+				of = v.tenth
+			}
+			start := time.Now()
+			if _, err := v.get(ctx, of); err != nil {
+				return 0, 0, err
+			}
+			took[v] = append(took[v], time.Since(start))
 		}
 	}
-	tenth, err := v.further(ctx, "/admin/invitations", 9)
-	if err == nil {
-		times[nextPage], err = v.time(ctx, tenth)
-	}
-	return times, err
+	slices.Sort(took[a])
+	slices.Sort(took[b])
+	return at(took[a], .5), at(took[b], .5), nil
 }
 
 // A visitor is signed in. It keeps the cookie itself: Go's jar sends none that is Secure over plain HTTP.
 type visitor struct {
 	base   string
 	cookie *http.Cookie
+	tenth  string // the tenth page of the list
 	client http.Client
 }
 
@@ -159,20 +188,6 @@ func (v *visitor) get(ctx context.Context, path string) (string, error) {
 	}
 	page, err := io.ReadAll(response.Body)
 	return string(page), err
-}
-
-// time opens a page many times and returns the median, in milliseconds.
-func (v *visitor) time(ctx context.Context, path string) (float64, error) {
-	var took []time.Duration
-	for range asked {
-		start := time.Now()
-		if _, err := v.get(ctx, path); err != nil {
-			return 0, err
-		}
-		took = append(took, time.Since(start))
-	}
-	slices.Sort(took)
-	return at(took, .5), nil
 }
 
 var nextLink = regexp.MustCompile(`rel="next" href="([^"]+)"`)
