@@ -118,7 +118,7 @@ func (s *Server) needs(stats ledger.Stats) (all []need) {
 	for _, name := range slices.Sorted(maps.Keys(s.Sources)) {
 		if failed := s.metrics.failures(name); failed.Count > 0 && s.Now().Sub(failed.Last) < 24*time.Hour {
 			of(failed.Count, "warn", "webhook to "+name+" was refused", "webhooks to "+name+" were refused",
-				"The signature was wrong: somebody else sent this, or the secret here is not the sender's. The last one: "+failed.Rule+".", home+"/sources/"+name, "See the source")
+				"Somebody else sent this, or the secret here is not the sender's. The last time: "+refusalWords(failed.Rule)+".", home+"/sources/"+name, "See the source")
 			all[len(all)-1].Since = &failed.Last
 		}
 	}

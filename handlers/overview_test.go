@@ -53,7 +53,7 @@ func TestOverviewShowsWhatNeedsAPerson(t *testing.T) {
 	wellMade(t, "the overview", body)
 	has(t, body, "2 invitations failed", `href="/admin/invitations?state=failed"`, "1 invitation waits for approval", `href="/admin/invitations?state=held"`,
 		"1 invite expired unused", `href="/admin/invitations?state=expired"`, "1 invite expires within two days",
-		"1 webhook could not be decided", `href="/admin/set-aside"`, "1 webhook to stripe was refused", "no_match", `href="/admin/sources/stripe"`)
+		"1 webhook could not be decided", `href="/admin/set-aside"`, "1 webhook to stripe was refused", "it was not made with the secret that Usher has", `href="/admin/sources/stripe"`)
 	lacks(t, body, "Nothing.", "Sending is stopped", "Try now", "@example.com")
 
 	has(t, body, `href="/admin/expiring"`)
