@@ -110,10 +110,10 @@ func (s *Server) needs(stats ledger.Stats) (all []need) {
 		}
 	}
 	const invitations = home + "/invitations?state="
-	of(stats.Invitations[ledger.Failed], "bad", "invitation failed", "invitations failed", "Retool refused them, or could not be reached for days.", invitations+"failed", "See what failed")
+	of(stats.Invitations[ledger.Failed], "bad", "invitation failed", "invitations failed", "Retool refused, or could not be reached for days.", invitations+"failed", "See what failed")
 	of(stats.SetAside, "bad", "webhook could not be decided", "webhooks could not be decided", "Each was tried three times and set aside, alone.", setAsidePath, "See why")
 	of(stats.Invitations[ledger.Held], "warn", "invitation waits for approval", "invitations wait for approval", "A rule asks for a person.", invitations+"held", "Decide")
-	of(stats.Invitations[ledger.Expired], "warn", "invite expired unused", "invites expired unused", "Their links are dead. Send them again, or leave them.", invitations+"expired", "See whose")
+	of(stats.Invitations[ledger.Expired], "warn", "invite expired unused", "invites expired unused", "A link that is dead can be sent again, or left.", invitations+"expired", "See whose")
 	of(stats.Expiring, "warn", "invite expires within two days", "invites expire within two days", "Nobody has used them yet.", expiringPath, "See whose")
 	for _, name := range slices.Sorted(maps.Keys(s.Sources)) {
 		if failed := s.metrics.failures(name); failed.Count > 0 && s.Now().Sub(failed.Last) < 24*time.Hour {
