@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"github.com/usher-dev/usher/handlers"
 	"github.com/usher-dev/usher/internal/access"
 	"github.com/usher-dev/usher/internal/ledger"
+	"github.com/usher-dev/usher/internal/ledger/ledgertest"
 	"github.com/usher-dev/usher/internal/webhook"
 	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
@@ -70,7 +70,7 @@ func newWorld(t *testing.T, change func(*handlers.Options)) *world {
 	w := &world{logs: &logBuffer{}}
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	if w.ledger, err = ledger.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "usher.db"), ledger.Options{Logger: log}); err != nil {
+	if w.ledger, err = ledger.Open(t.Context(), "sqlite://"+ledgertest.MigratedFile(t, migrate), ledger.Options{Logger: log}); err != nil {
 		t.Fatal(err)
 	}
 	w.policy, err = access.NewPolicy(access.PolicyConfig{
@@ -105,6 +105,14 @@ func newWorld(t *testing.T, change func(*handlers.Options)) *world {
 		}
 	})
 	return w
+}
+
+func migrate(address string) error {
+	l, err := ledger.Open(context.Background(), address, ledger.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 func noCanary(t *testing.T, where, text string) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/usher-dev/usher/config"
 	"github.com/usher-dev/usher/internal/ledger"
+	"github.com/usher-dev/usher/internal/ledger/ledgertest"
 	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 	"github.com/usher-dev/usher/retoolclient/retooltest"
 )
@@ -69,13 +69,11 @@ type preparation func(t *testing.T, p *parts, retool *retooltest.Retool, file st
 
 func openHouse(t *testing.T, prepare ...preparation) *house {
 	t.Helper()
-	folder := t.TempDir()
-	h := &house{t: t, file: filepath.Join(folder, "usher.db"), log: new(quietLog),
+	h := &house{t: t, file: ledgertest.MigratedFile(t, migrate), log: new(quietLog),
 		retool: retooltest.New(retooltest.Options{Token: storyToken, InternalDomains: []string{"acme.example"}, OtherOrg: []string{"elliot@evilcorp.example"}})}
 	sandbox := httptest.NewServer(h.retool)
 	t.Cleanup(func() { sandbox.CloseClientConnections(); sandbox.Close() })
-	h.lay()
-	settings := filepath.Join(folder, "usher.yaml")
+	settings := filepath.Join(t.TempDir(), "usher.yaml")
 	text := fmt.Sprintf(houseConfig, storyAdmin, h.file, sandbox.URL, storyToken, storySecret, storySecret, storySecret)
 	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -92,35 +90,12 @@ func openHouse(t *testing.T, prepare ...preparation) *house {
 	return h
 }
 
-// emptyLedger is the file of a ledger that was migrated and holds nothing: made once, as under the race detector it takes a
-// second.
-var emptyLedger = sync.OnceValues(func() (content []byte, err error) {
-	folder, err := os.MkdirTemp("", "usher-house-")
+func migrate(address string) error {
+	book, err := ledger.Open(context.Background(), address, ledger.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	file := filepath.Join(folder, "usher.db")
-	book, err := ledger.Open(context.Background(), "sqlite://"+file, ledger.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, err
-	}
-	if err := book.Close(); err != nil { // which takes its log back into the file
-		return nil, err
-	}
-	return os.ReadFile(file)
-})
-
-// lay puts an empty ledger where the house's will be.
-func (h *house) lay() {
-	h.t.Helper()
-	content, err := emptyLedger()
-	if err == nil {
-		err = os.WriteFile(h.file, content, 0o600)
-	}
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	return book.Close()
 }
 
 // serve runs it until the test ends.

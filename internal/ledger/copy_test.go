@@ -78,9 +78,7 @@ func live(t *testing.T) (file []byte) {
 // newFile is a ledger just made.
 func newFile(t *testing.T) (path string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "usher.db")
-	check(t, os.WriteFile(path, must[[]byte](t)(emptyLedger()), 0o600))
-	return path
+	return ledgertest.MigratedFile(t, migrate)
 }
 
 func TestCopy(t *testing.T) {

@@ -24,13 +24,15 @@ func openPostgres(t *testing.T, o ledger.Options) *ledger.Ledger {
 
 func newPostgres(t *testing.T) (address string) {
 	t.Helper()
-	return ledgertest.Migrated(t, func(address string) error {
-		l, err := ledger.Open(context.Background(), address, quietly(time.Now))
-		if err != nil {
-			return err
-		}
-		return l.Close()
-	})
+	return ledgertest.Migrated(t, migrate)
+}
+
+func migrate(address string) error {
+	l, err := ledger.Open(context.Background(), address, quietly(time.Now))
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 func openAt(t *testing.T, address string, o ledger.Options) *ledger.Ledger {

@@ -18,8 +18,7 @@ func TestOpenReadOnly(t *testing.T) {
 	}{
 		{name: "sqlite", make: func(t *testing.T) (string, func(*testing.T) *sql.DB) {
 			t.Helper()
-			path := filepath.Join(t.TempDir(), "usher.db")
-			check(t, os.WriteFile(path, must[[]byte](t)(emptyLedger()), 0o600))
+			path := newFile(t)
 			return "sqlite://" + path, func(t *testing.T) *sql.DB { t.Helper(); return outside(t, path) }
 		}},
 		{name: "postgres", make: func(t *testing.T) (string, func(*testing.T) *sql.DB) {
@@ -59,8 +58,7 @@ func TestOpenReadOnly(t *testing.T) {
 	})
 
 	t.Run("changes no file that nobody serves from", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "usher.db")
-		check(t, os.WriteFile(path, must[[]byte](t)(emptyLedger()), 0o600))
+		path := newFile(t)
 		before := must[[]byte](t)(os.ReadFile(path))
 		l := must[*ledger.Ledger](t)(ledger.OpenReadOnly(t.Context(), "sqlite://"+path, quietly(time.Now)))
 		equal(t, "history", len(past(t, l, time.Time{})), 0)

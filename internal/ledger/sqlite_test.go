@@ -1,7 +1,6 @@
 package ledger_test
 
 import (
-	"context"
 	"database/sql"
 	"flag"
 	"fmt"
@@ -25,28 +24,8 @@ func TestLedger(t *testing.T) {
 
 func openSQLite(t *testing.T, o ledger.Options) *ledger.Ledger {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "usher.db")
-	check(t, os.WriteFile(path, must[[]byte](t)(emptyLedger()), 0o600))
-	return openFile(t, path, o)
+	return openFile(t, newFile(t), o)
 }
-
-// emptyLedger is the file of a ledger just made: under the race detector the migrations take longer than most tests.
-var emptyLedger = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "usher")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "usher.db")
-	l, err := ledger.Open(context.Background(), "sqlite://"+path, quietly(time.Now))
-	if err != nil {
-		return nil, err
-	}
-	if err := l.Close(); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(path)
-})
 
 func openFile(t *testing.T, path string, o ledger.Options) *ledger.Ledger {
 	t.Helper()

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/usher-dev/usher/internal/access"
 	"github.com/usher-dev/usher/internal/ledger"
+	"github.com/usher-dev/usher/internal/ledger/ledgertest"
 	"github.com/usher-dev/usher/internal/onboarding"
 	"github.com/usher-dev/usher/internal/webhook"
 	"github.com/usher-dev/usher/internal/webhook/webhooktest"
@@ -97,9 +97,17 @@ type setting struct {
 	address string // of the ledger, a SQLite file of its own by default
 }
 
+func migrate(address string) error {
+	l, err := ledger.Open(context.Background(), address, ledger.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 func newWorld(t *testing.T, s setting) *world {
 	t.Helper()
-	w := &world{T: t, logs: new(lockedBuffer), address: s.address, path: filepath.Join(t.TempDir(), "usher.db")}
+	w := &world{T: t, logs: new(lockedBuffer), address: s.address, path: ledgertest.MigratedFile(t, migrate)}
 	logger := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
 	s.retool.Token = token

@@ -403,7 +403,7 @@ func TestNobodyCallsWhileRetoolAsksToWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtual(t)
 		v.begin(spell{fault: retooltest.Fault{Kind: "429", RetryAfter: "600", On: "any"}})
-		v.customers(20, 4*time.Minute)
+		v.customers(20, 4*time.Minute-time.Second) // Retool takes calls again before it would be asked a ninth time
 		v.end()
 		v.wait(20 * time.Minute)
 		v.proof()
@@ -414,7 +414,7 @@ func TestNobodyCallsWhileRetoolAsksToWait(t *testing.T) {
 				v.equal("calls in the ten minutes after a 429", v.line.dialled(r.At.Add(1), r.At.Add(10*time.Minute)), 0)
 			}
 		}
-		if asked < 7 || asked > 9 { // nine where the first and the last fall on the ends
+		if asked < 7 || asked > 8 {
 			t.Errorf("Retool asked %d times in 80 minutes to wait for ten", asked)
 		}
 	})
