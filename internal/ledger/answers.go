@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 )
 
@@ -87,20 +86,4 @@ func (l *Ledger) ForgetCall(ctx context.Context, c Call) error {
 		_, err := t.exec(`delete from answers where key = $1 and at = $2 and status = 0`, c.key, millis(c.at))
 		return err
 	})
-}
-
-// tidyAnswers removes some of the answers that are told no more.
-func (l *Ledger) tidyAnswers(ctx context.Context, before time.Time, _ *Tidied) (more bool, err error) {
-	old, err := collect(ctx, l.read, scanText, `select key from answers where at < $1 order by at limit $2`, millis(before), tidyBatch)
-	if err != nil || len(old) == 0 {
-		return false, err
-	}
-	err = l.change(ctx, func(t *tx) error {
-		keys := make([]any, len(old))
-		for i, key := range old {
-			keys[i] = key
-		}
-		return t.inGroups(`delete from answers where at < `+strconv.FormatInt(millis(before), 10)+` and key in (`, 1, keys, `)`, nil)
-	})
-	return len(old) == tidyBatch, err
 }

@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"context"
-	"strconv"
-	"strings"
 
 	"github.com/usher-dev/usher/internal/access"
 )
@@ -12,14 +10,14 @@ import (
 func (l *Ledger) InvitationsOf(ctx context.Context, addresses []access.Address) (map[access.Address]Invitation, error) {
 	found := map[access.Address]Invitation{}
 	for len(addresses) > 0 {
-		some := addresses[:l.together(len(addresses))]
+		some := addresses[:l.groupOf(len(addresses))]
 		addresses = addresses[len(some):]
-		marks, args := make([]string, len(some)), make([]any, len(some))
+		args := make([]any, len(some))
 		for i, address := range some {
-			marks[i], args[i] = "$"+strconv.Itoa(i+1), address.Full()
+			args[i] = address.Full()
 		}
 		all, err := collect(ctx, l.read, scanInvitation,
-			`select `+invitationColumns+` from invitations where email in (`+strings.Join(marks, ", ")+`)`, args...)
+			`select `+invitationColumns+` from invitations where email in (`+placeholders(len(some), []string{""}, false)+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -30,8 +28,8 @@ func (l *Ledger) InvitationsOf(ctx context.Context, addresses []access.Address) 
 	return found, nil
 }
 
-// together is how many of n values go into one statement, so that only few statements differ.
-func (l *Ledger) together(n int) int {
+// groupOf is how many of n values go into one statement, so that only few statements differ.
+func (l *Ledger) groupOf(n int) int {
 	for _, size := range l.grammar.groups {
 		if size <= n {
 			return size

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/usher-dev/usher/internal/access"
@@ -81,9 +82,11 @@ func (l *Ledger) Approve(ctx context.Context, by string, id int64) (Invitation, 
 		if err := approvable(*inv); err != nil {
 			return err
 		}
-		return t.queue(inv, "approved by hand")
+		return t.approve(inv)
 	})
 }
+
+func (t *tx) approve(inv *Invitation) error { return t.queue(inv, "approved by hand") }
 
 func approvable(inv Invitation) error {
 	if inv.State != Held {
@@ -98,14 +101,9 @@ func (l *Ledger) Revoke(ctx context.Context, by string, id int64) (Invitation, e
 		if err := revocable(*inv, t.now, l.callLimit); err != nil {
 			return err
 		}
-		if inv.State == Revoked {
-			return errRevokedAlready
-		}
 		return t.revoke(inv, 0)
 	})
 }
-
-var errRevokedAlready = fmt.Errorf("%w: it is revoked already", ErrConflict)
 
 // Allowed says of each thing that a person may do to an invitation why it is not possible now; nil where it is.
 type Allowed struct{ Retry, Approve, Revoke, Correct error }
@@ -113,18 +111,25 @@ type Allowed struct{ Retry, Approve, Revoke, Correct error }
 // Allowed says what may be done to an invitation as it is now. When it is done, it may be another.
 func (l *Ledger) Allowed(inv Invitation) Allowed {
 	now := l.now()
-	a := Allowed{Retry: retryable(inv, now, l.callLimit), Approve: approvable(inv), Revoke: revocable(inv, now, l.callLimit),
+	return Allowed{Retry: retryable(inv, now, l.callLimit), Approve: approvable(inv), Revoke: revocable(inv, now, l.callLimit),
 		Correct: correctable(inv, access.Address{}, now, l.callLimit)}
-	if a.Revoke == nil && inv.State == Revoked {
-		a.Revoke = errRevokedAlready
-	}
-	return a
 }
 
 // CallLimit is after how long a call to Retool that was never settled has no process any more.
 func (l *Ledger) CallLimit() time.Duration { return l.callLimit }
 
 func revocable(inv Invitation, now time.Time, callLimit time.Duration) error {
+	if err := takable(inv, now, callLimit); err != nil {
+		return err
+	}
+	if inv.State == Revoked {
+		return fmt.Errorf("%w: it is revoked already", ErrConflict)
+	}
+	return nil
+}
+
+// takable says whether what Retool may have of an invitation can be taken back, also once more.
+func takable(inv Invitation, now time.Time, callLimit time.Duration) error {
 	if err := busy(inv, now, callLimit); err != nil {
 		return err
 	}
@@ -134,6 +139,11 @@ func revocable(inv Invitation, now time.Time, callLimit time.Duration) error {
 	return nil
 }
 
+const beingTold = "Retool is being told"
+
+// TellingRetool says of a revoked invitation that what Retool has of it is still to be deleted.
+func (i Invitation) TellingRetool() bool { return strings.HasSuffix(i.Reason, beingTold) }
+
 // revoke ends an invitation; a job that still waits to send it does nothing, since the run is another. Where Retool may
 // have an invite of it, that is left to be taken away: by the RevokeJob, or by the next InviteJob, should somebody ask for
 // the address again before.
@@ -142,7 +152,7 @@ func (t *tx) revoke(inv *Invitation, correctedTo int64) error {
 	inv.Resend, inv.Unsure, inv.CorrectedTo = atRetool, atRetool, correctedTo
 	reason := inv.WhyRevoked()
 	if atRetool {
-		reason += "; Retool is being told"
+		reason += "; " + beingTold
 	}
 	err := t.begin(inv, Revoked, reason, correctedTo)
 	if err == nil && atRetool {
@@ -216,7 +226,7 @@ func correctable(old Invitation, address access.Address, now time.Time, callLimi
 	case old.CorrectedTo != 0:
 		return fmt.Errorf("%w: its address was corrected before; see invitation %d", ErrConflict, old.CorrectedTo)
 	default:
-		return revocable(old, now, callLimit)
+		return takable(old, now, callLimit)
 	}
 }
 
@@ -236,12 +246,12 @@ func (l *Ledger) RetryAll(ctx context.Context, by string, state State) (int, err
 	if state != Failed && state != Expired {
 		return 0, fmt.Errorf("%w: only failed and expired invitations can be retried together", ErrConflict)
 	}
-	return l.actOnAll(ctx, by, DidRetry, state, func(t *tx, inv *Invitation) error { return t.queueByHand(inv) })
+	return l.actOnAll(ctx, by, DidRetry, state, (*tx).queueByHand)
 }
 
 // ApproveAll queues every invitation that is held, oldest first, and returns how many.
 func (l *Ledger) ApproveAll(ctx context.Context, by string) (int, error) {
-	return l.actOnAll(ctx, by, DidApprove, Held, func(t *tx, inv *Invitation) error { return t.queue(inv, "approved by hand") })
+	return l.actOnAll(ctx, by, DidApprove, Held, (*tx).approve)
 }
 
 // actOnAll does the same to every invitation of a state that it leaves.

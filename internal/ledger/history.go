@@ -164,14 +164,14 @@ func (l *Ledger) historyOf(ctx context.Context, s span) (page []Past, err error)
 			page[i].Events = append(page[i].Events, e)
 		}
 	}
-	_, err = collect(ctx, l.read, func(row scanner) (struct{}, error) {
+	err = each(ctx, l.read, func(row scanner) error {
 		var delivery int64
 		var e PastEvent
 		err := row.Scan(&delivery, &e.ID, &e.SenderID, &e.Fingerprint, &e.BodyKey)
 		if i, ok := places[delivery]; ok {
 			page[i].Resent = append(page[i].Resent, e)
 		}
-		return struct{}{}, err
+		return err
 	}, historyResent, low, high)
 	for i := range page {
 		byID := func(a, b PastEvent) int { return cmp.Compare(a.ID, b.ID) }

@@ -237,10 +237,17 @@ func (l *Ledger) tidyDrafts(ctx context.Context, before time.Time, _ *Tidied) (m
 	}
 	for _, id := range old {
 		err := l.change(ctx, func(t *tx) error {
-			if _, err := t.exec(`delete from import_lists where import_id in (select id from imports where id = $1 and started_at is null)`, id); err != nil {
+			i, err := scanImport(t.row(`select `+importColumns+` from imports where id = $1`+t.lockRow, id))
+			if errors.Is(err, ErrNotFound) || err == nil && !i.StartedAt.IsZero() { // somebody sends it after all
+				return nil
+			}
+			if err != nil {
 				return err
 			}
-			_, err := t.exec(`delete from imports where id = $1 and started_at is null`, id)
+			if _, err := t.exec(`delete from import_lists where import_id = $1`, id); err != nil {
+				return err
+			}
+			_, err = t.exec(`delete from imports where id = $1`, id)
 			return err
 		})
 		if err != nil {

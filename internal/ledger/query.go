@@ -159,12 +159,13 @@ func (l *Ledger) EventBySenderID(ctx context.Context, source, eventID string) (E
 	return l.event(ctx, `e.source = $1 and e.event_id = $2`, source, eventID)
 }
 
-// The index of identities begins with the source: it is asked source by source, of which there are few.
+// everySource walks the index of identities, which begins with the source, from source to source, of which there are few.
+const everySource = `with recursive sources (source) as (
+	select min(source) from events
+	union all select (select min(o.source) from events o where o.source > s.source) from sources s where s.source is not null) `
+
 const newestOfAnySource = `e.id = (
-	with recursive sources (source) as (
-		select min(source) from events
-		union all select (select min(o.source) from events o where o.source > s.source) from sources s where s.source is not null)
-	select max(o.id) from sources s join events o on o.source = s.source and o.event_id = $1)`
+	` + everySource + `select max(o.id) from sources s join events o on o.source = s.source and o.event_id = $1)`
 
 // Events lists events, newest first, each with the decision that holds.
 func (l *Ledger) Events(ctx context.Context, f EventFilter) ([]Event, error) {
@@ -431,6 +432,12 @@ func collect[T any](ctx context.Context, q querier, scan func(scanner) (T, error
 		return nil, fmt.Errorf("read from the ledger: %w", err)
 	}
 	return all(rows, scan)
+}
+
+// each hands every row of a query over.
+func each(ctx context.Context, q querier, scan func(scanner) error, query string, args ...any) error {
+	_, err := collect(ctx, q, func(row scanner) (struct{}, error) { return struct{}{}, scan(row) }, query, args...)
+	return err
 }
 
 // all reads what is left of the rows, and closes them.

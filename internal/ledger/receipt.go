@@ -24,19 +24,6 @@ func (l *Ledger) ReceiptsOf(ctx context.Context, event int64) ([]Receipt, error)
 	return collect(ctx, l.read, scanReceipt, receiptsOf, event)
 }
 
-// Receipts lists how the events that spoke for an invitation reached us: event by event, at most fifty.
-func (l *Ledger) Receipts(ctx context.Context, invitation int64) (all []Receipt, err error) {
-	events, err := collect(ctx, l.read, scanID, `select distinct event_id from decisions where invitation_id = $1 order by event_id limit 50`, invitation)
-	for _, event := range events {
-		some, err := l.ReceiptsOf(ctx, event)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, some...)
-	}
-	return all, err
-}
-
 const receiptsOf = `select came.event, d.id, d.source, d.received_at, d.verified_by, case when d.body is null then 0 else 1 end, came.again, came.same from (
 		select id as event, delivery_id as delivery, 0 as again, 1 as same from events where id = $1 and delivery_id is not null
 		union all select * from (select event_id, delivery_id, 1, same_body from resends where event_id = $1 order by delivery_id limit 50) resent) came

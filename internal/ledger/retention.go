@@ -58,9 +58,9 @@ func (l *Ledger) Tidy(ctx context.Context, keep Retention) (n Tidied, more bool,
 		{"jobs that are done", keepDoneJobs, l.tidyJobs("completed")},
 		{"jobs that were cancelled", keepDoneJobs, l.tidyJobs("cancelled")},
 		{"jobs that were given up", keepFailedJobs, l.tidyJobs("discarded")},
-		{"sessions", keepSessions, l.tidySessions},
+		{"sessions", keepSessions, l.tidyRows(oldSessions)},
 		{"lists that nobody sent", keepDrafts, l.tidyDrafts},
-		{"answers", keepAnswers, l.tidyAnswers},
+		{"answers", keepAnswers, l.tidyRows(oldAnswers)},
 	} {
 		if part.keep == 0 {
 			continue
@@ -244,6 +244,24 @@ func (l *Ledger) tidyJobs(state string) func(context.Context, time.Time, *Tidied
 			return err
 		})
 		n.Jobs += gone
+		return gone == tidyBatch, err
+	}
+}
+
+const (
+	oldSessions = `delete from sessions where id in (select id from sessions where expires_at < $1 limit $2)`
+	// A key whose day is over may be begun again meanwhile: then its answer is not old any more.
+	oldAnswers = `delete from answers where at < $1 and key in (select key from answers where at < $1 order by at limit $2)`
+)
+
+// tidyRows removes some of the rows that a statement deletes.
+func (l *Ledger) tidyRows(statement string) func(context.Context, time.Time, *Tidied) (bool, error) {
+	return func(ctx context.Context, before time.Time, _ *Tidied) (bool, error) {
+		var gone int64
+		err := l.change(ctx, func(t *tx) (err error) {
+			gone, err = t.exec(statement, millis(before), tidyBatch)
+			return err
+		})
 		return gone == tidyBatch, err
 	}
 }

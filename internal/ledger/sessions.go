@@ -94,22 +94,6 @@ func (l *Ledger) EndSession(ctx context.Context, id string) error {
 	})
 }
 
-// tidySessions removes those that expired, and links with them.
-func (l *Ledger) tidySessions(ctx context.Context, before time.Time, _ *Tidied) (more bool, err error) {
-	old, err := collect(ctx, l.read, scanText, `select id from sessions where expires_at < $1 limit $2`, millis(before), tidyBatch)
-	if err != nil || len(old) == 0 {
-		return false, err
-	}
-	err = l.change(ctx, func(t *tx) error {
-		ids := make([]any, len(old))
-		for i, id := range old {
-			ids[i] = id
-		}
-		return t.inGroups(`delete from sessions where id in (`, 1, ids, `)`, nil)
-	})
-	return len(old) == tidyBatch, err
-}
-
 func scanText(row scanner) (text string, err error) {
 	err = row.Scan(&text)
 	return text, err

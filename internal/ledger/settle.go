@@ -180,8 +180,9 @@ func (t *tx) besides(one *settling, inv *Invitation) (err error) {
 		_, err = t.exec(`update invitations set sending_since = null where id = $1 and sending_since = $2`, id, orNull(one.inv.SendingSince))
 		return err
 	case s.State == Accepted:
-		_, err = t.exec(`update invitations set accepted_at = $2, resend = 0 where id = $1`, id, millis(cmp.Or(s.AcceptedAt, t.now)))
-		return err
+		if _, err = t.exec(`update invitations set accepted_at = $2, resend = 0 where id = $1`, id, millis(cmp.Or(s.AcceptedAt, t.now))); err != nil {
+			return err
+		}
 	}
 	if s.Still && !s.ExpiresAt.IsZero() {
 		if _, err := t.exec(`update invitations set expires_at = $2 where id = $1`, id, millis(s.ExpiresAt)); err != nil {

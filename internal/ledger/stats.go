@@ -165,13 +165,13 @@ func (l *Ledger) eventsOfDays(ctx context.Context, days []Day, first []int64, no
 		unknown = append(unknown, i)
 		values = append(values, i, first[i], endOf(first, i))
 	}
-	err := l.countDays(ctx, eventsByDay(len(unknown)), values, func(row scanner) error {
+	err := each(ctx, l.read, func(row scanner) error {
 		var day int
 		var n int64
 		err := row.Scan(&day, &n)
 		days[day].Events += n
 		return err
-	})
+	}, eventsByDay(len(unknown)), values...)
 	if err != nil {
 		return fmt.Errorf("count the events of days: %w", err)
 	}
@@ -188,7 +188,7 @@ func (l *Ledger) invitationsOfDays(ctx context.Context, days []Day, first []int6
 	for i := range days {
 		values = append(values, i, first[i], endOf(first, i))
 	}
-	err := l.countDays(ctx, invitationsByDay(len(days)), values, func(row scanner) error {
+	err := each(ctx, l.read, func(row scanner) error {
 		var day int
 		var state State
 		var n int64
@@ -197,16 +197,11 @@ func (l *Ledger) invitationsOfDays(ctx context.Context, days []Day, first []int6
 			days[day].Invitations[state] = n
 		}
 		return err
-	})
+	}, invitationsByDay(len(days)), values...)
 	if err != nil {
 		return fmt.Errorf("count the invitations of days: %w", err)
 	}
 	return nil
-}
-
-func (l *Ledger) countDays(ctx context.Context, query string, values []any, scan func(scanner) error) error {
-	_, err := collect(ctx, l.read, func(row scanner) (struct{}, error) { return struct{}{}, scan(row) }, query, values...)
-	return err
 }
 
 // endOf is the identity at which a day's rows end.
@@ -222,11 +217,6 @@ func endOf(first []int64, day int) int64 {
 func dayRows(n int) string {
 	return `(values ` + placeholders(n, []string{"bigint", "bigint", "bigint"}, true) + `) d`
 }
-
-// everySource walks the index of identities from source to source, of which there are few.
-const everySource = `with recursive sources (source) as (
-	select min(source) from events
-	union all select (select min(o.source) from events o where o.source > s.source) from sources s where s.source is not null) `
 
 // eventsByDay counts source by source: the index that has source and identity is small, the table is not.
 func eventsByDay(days int) string {

@@ -94,6 +94,7 @@ func TestExpire(t *testing.T) {
 			w.equal("came in", inv.AcceptedAt.IsZero(), tt.want != ledger.Accepted)
 			if tt.want == ledger.Accepted {
 				w.equal("accepted at", inv.AcceptedAt.UnixMilli(), w.retool.Invites()[0].ClaimedAt.UnixMilli())
+				w.equal("the invite's identity at Retool", inv.RetoolID, w.retool.Invites()[0].ID)
 			}
 			if tt.waits == 0 != inv.NextTryAt.IsZero() || tt.waits > 0 && inv.NextTryAt.Sub(begun).Round(time.Minute) != tt.waits {
 				t.Errorf("it is asked again at %s", inv.NextTryAt)
