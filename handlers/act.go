@@ -189,11 +189,6 @@ func (p *previewed) adds() bool {
 // invite records requests, many in one commit. Those with mistakes are left out. With a key, the same call made again
 // is the same call, whatever became of the first.
 func (s *Server) invite(ctx context.Context, by, key string, requests []invitationRequest) ([]invited, error) {
-	return s.inviteFrom(ctx, by, key, 0, requests)
-}
-
-// inviteFrom is invite for the rows of a longer list from one on, which is sent piece by piece under one key.
-func (s *Server) inviteFrom(ctx context.Context, by, key string, first int, requests []invitationRequest) ([]invited, error) {
 	rows, err := s.preview(ctx, requests)
 	if err != nil {
 		return nil, err
@@ -206,7 +201,7 @@ func (s *Server) inviteFrom(ctx context.Context, by, key string, first int, requ
 		if len(row.errors) > 0 {
 			continue
 		}
-		event := row.event(requestID(by, key, first+i, row.invitationRequest))
+		event := row.event(requestID(by, key, i, row.invitationRequest))
 		verdicts = append(verdicts, ledger.Verdict{Event: event, OccurredAt: s.Now(), Decision: row.decision, By: by, Note: row.Note})
 		of = append(of, &done[i])
 	}
@@ -246,11 +241,8 @@ func requestID(by, key string, row int, r invitationRequest) string {
 		return rand.Text()
 	}
 	contents := sha256.Sum256(fmt.Appendf(nil, "%q %v %q %q", r.Email, r.Groups, r.Attributes, r.Note)) // a key may come back another day
-	return fmt.Sprintf("%s-%d-%x", listID(by, key), row, contents[:4])
+	return fmt.Sprintf("%s-%d-%x", hashKey(by, key)[:32], row, contents[:4])
 }
-
-// listID is how the identities of all events of one call with a key begin.
-func listID(by, key string) string { return hashKey(by, key)[:32] }
 
 func (s *Server) retry(ctx context.Context, by string, id int64) (ledger.Invitation, error) {
 	return s.Ledger.Retry(ctx, by, id)

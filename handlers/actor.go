@@ -111,13 +111,13 @@ func (s *Server) tokenActor(ctx context.Context, token string) (actor, error) {
 	if strings.TrimSpace(token) == "" {
 		return actor{}, errToken
 	}
-	return s.credentialActor(ctx, hash(token))
+	return s.credentialActor(ctx, ledger.HashToken(token))
 }
 
 // credentialActor does so by the token's hash, which is all that is kept of it. Whoever has a token that is not valid
 // any more is told so, in an error that is errToken too.
 func (s *Server) credentialActor(ctx context.Context, credential string) (actor, error) {
-	if strings.TrimSpace(s.AdminToken) != "" && subtle.ConstantTimeCompare([]byte(credential), []byte(hash(s.AdminToken))) == 1 {
+	if strings.TrimSpace(s.AdminToken) != "" && subtle.ConstantTimeCompare([]byte(credential), []byte(ledger.HashToken(s.AdminToken))) == 1 {
 		return actor{name: actorAdmin, role: roleAdmin}, nil
 	}
 	found, err := s.findToken(ctx, credential)

@@ -27,7 +27,6 @@ type chart struct {
 	Ticks    []tick
 	Made     int64
 	Accepted int64
-	From, To time.Time
 	Best     string // the day with the most, in words
 }
 
@@ -62,7 +61,7 @@ type tick struct {
 }
 
 func chartOf(days []ledger.Day) chart {
-	c := chart{Height: chartTop + chartHeight + 28, Baseline: chartTop + chartHeight, From: days[0].Start, To: days[len(days)-1].Start}
+	c := chart{Height: chartTop + chartHeight + 28, Baseline: chartTop + chartHeight}
 	var most int64
 	for _, d := range days {
 		made := d.Made()

@@ -83,11 +83,7 @@ func fingerprint(c echo.Context) (string, error) {
 	r := c.Request()
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxListBody))
 	if err != nil {
-		var over *http.MaxBytesError
-		if errors.As(err, &over) {
-			return "", fmt.Errorf("%w of %d bytes", errTooLarge, over.Limit)
-		}
-		return "", fmt.Errorf("%w: %w", errCutShort, err)
+		return "", readProblem(err)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return hash(r.Method + " " + r.URL.RequestURI() + "\n" + string(body)), nil

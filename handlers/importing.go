@@ -311,7 +311,7 @@ func (s *Server) fillSent(ctx context.Context, page *importPage, from int) error
 		page.Next, rows = page.link(page.Shown, rows[shownRows].Place), rows[:shownRows]
 	}
 	for _, row := range rows {
-		view := importRow{Line: row.Line, Email: row.Email, State: row.State, Words: row.Reason, InvitationID: row.InvitationID, EventID: row.EventID}
+		view := importRow{Line: row.Line, Email: row.Email, State: row.State, Words: row.Reason, InvitationID: row.InvitationID}
 		if row.InvitationID == 0 {
 			view.Kind, view.Label = "bad", "refused"
 		}

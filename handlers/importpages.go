@@ -124,7 +124,7 @@ func (s *Server) keepDraft(ctx context.Context, by string, list savedList) (id s
 func readListForm(c echo.Context, form *listForm) ([]byte, error) {
 	r := c.Request()
 	if err := r.ParseMultipartForm(maxForm); err != nil && !errors.Is(err, http.ErrNotMultipart) {
-		return nil, formProblem(err)
+		return nil, readProblem(err)
 	}
 	form.Text = r.PostFormValue("list")
 	text := form.Text
@@ -136,12 +136,12 @@ func readListForm(c echo.Context, form *listForm) ([]byte, error) {
 	}
 	file, err := r.MultipartForm.File["file"][0].Open()
 	if err != nil {
-		return nil, formProblem(err)
+		return nil, readProblem(err)
 	}
 	defer file.Close()
 	content, err := io.ReadAll(file) // the whole form is bounded
 	if err != nil {
-		return nil, formProblem(err)
+		return nil, readProblem(err)
 	}
 	return content, nil
 }
@@ -184,15 +184,14 @@ type importRow struct {
 	State        ledger.State
 	Words        string
 	InvitationID int64
-	EventID      int64
 }
 
 // A tab narrows the people that are shown.
 type tab struct {
-	Name, Title string
-	N           int
-	Current     bool
-	Link        string
+	Title   string
+	N       int
+	Current bool
+	Link    string
 }
 
 // showImport shows a list as it is now.
@@ -241,7 +240,7 @@ func (p importPage) link(show string, from int) string {
 // addTab offers to see some of the people alone. Where there are none of them it is left out.
 func (p *importPage) addTab(name, title string, n int) {
 	if n > 0 || name == "" || name == p.Shown {
-		p.Tabs = append(p.Tabs, tab{Name: name, Title: title, N: n, Current: name == p.Shown, Link: p.link(name, 0)})
+		p.Tabs = append(p.Tabs, tab{Title: title, N: n, Current: name == p.Shown, Link: p.link(name, 0)})
 	}
 }
 

@@ -54,7 +54,7 @@ type confirmation struct {
 func readBulk(c echo.Context) (b bulk, err error) {
 	form, err := c.FormParams()
 	if err != nil {
-		return b, formProblem(err)
+		return b, readProblem(err)
 	}
 	b.do, b.back = form.Get("do"), localPath(form.Get("back"))
 	if state, ok := strings.CutPrefix(b.do, "all-"); ok {

@@ -262,6 +262,8 @@ func emptyOf(f listFilter, counts map[ledger.State]int64) *emptyList {
 	switch {
 	case all == 0:
 		return &emptyList{Title: "Nobody is invited yet", Begin: true}
+	case f.From != "":
+		return &emptyList{Title: "There is nothing more", Text: "What stood here has moved on.", Link: f.at("").Link(), LinkText: "To the first page"}
 	case f.Q != "" && narrowed:
 		return &emptyList{Title: "Nobody like that here", Text: "Among those you look at, no address and no domain begins with this.", Link: f.everywhere().Link(), LinkText: "Search in all invitations"}
 	case f.Q != "":
@@ -269,8 +271,6 @@ func emptyOf(f listFilter, counts map[ledger.State]int64) *emptyList {
 			"A customer who paid and is not here may have left no address, or one of your own domains: their source lists what it told us.", Link: sourcesPath, LinkText: "To the sources"}
 	case f.State != "" && f.Source == "":
 		return &emptyList{Title: emptyStates[f.State][0], Text: emptyStates[f.State][1], Link: listFilter{}.Link(), LinkText: "All invitations"}
-	case f.From != "":
-		return &emptyList{Title: "There is nothing more", Text: "What stood here has moved on.", Link: f.at("").Link(), LinkText: "To the first page"}
 	default:
 		return &emptyList{Title: "Nobody here", Text: "No invitation of this source is in this state.", Link: listFilter{}.Link(), LinkText: "All invitations"}
 	}

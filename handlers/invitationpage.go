@@ -203,7 +203,7 @@ func actDone(what string, inv ledger.Invitation) string {
 	case "approve":
 		return "Approved. It goes out as soon as it is its turn."
 	case "revoke":
-		if strings.HasSuffix(inv.Reason, "Retool is being told") {
+		if inv.TellingRetool() {
 			return "Taken back. Retool is being told to delete the invite."
 		}
 		return "Taken back. Nothing is sent."
@@ -235,18 +235,22 @@ func (s *Server) confirmRevoke(c echo.Context) error {
 
 // previewCorrection says what another address would do, while one types; without scripts, on the page again.
 func (s *Server) previewCorrection(c echo.Context) error {
-	view, err := s.invitationView(c)
+	id, err := pathID(c, "invitation")
 	if err != nil {
 		return err
 	}
-	form := correctionForm{ID: view.ID, Email: strings.TrimSpace(c.FormValue("email")), Key: c.FormValue("key")}
+	form := correctionForm{ID: id, Email: strings.TrimSpace(c.FormValue("email")), Key: c.FormValue("key")}
 	if form.Email != "" {
-		if form.Preview, err = s.foreseen(c.Request().Context(), view.ID, form.Email); err != nil {
+		if form.Preview, err = s.foreseen(c.Request().Context(), id, form.Email); err != nil {
 			return err
 		}
 	}
 	if wantsPart(c) {
 		return s.render(c, http.StatusOK, "invitation#foreseen", form.Preview)
+	}
+	view, err := s.invitationView(c)
+	if err != nil {
+		return err
 	}
 	view.Correction = &form
 	return s.render(c, http.StatusOK, "invitation", view)

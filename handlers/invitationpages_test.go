@@ -468,3 +468,23 @@ func TestLateGroupsAreTold(t *testing.T) {
 	has(t, body, "Groups wanted after it was sent: 42.", "add the person to them in Retool", "Attributes wanted after it was sent: plan: pro.")
 	wellMade(t, "late groups", body)
 }
+
+// TestALaterPageThatEmptied is what stands there once everybody on it was approved: the others are still held.
+func TestALaterPageThatEmptied(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 51 {
+		w.record(t, fmt.Sprint("evt_", i), fmt.Sprintf("a%d@held.example", i))
+	}
+	b := newBrowser(t, w).signIn(t, "")
+	_, body := b.get(t, "/admin/invitations?state=held")
+	next := regexp.MustCompile(`rel="next" href="([^"]+)"`).FindStringSubmatch(body)
+	if next == nil {
+		t.Fatal("51 invitations are on one page")
+	}
+	if _, err := w.ledger.Approve(t.Context(), "a test", 1); err != nil { // the oldest, alone on the last page
+		t.Fatal(err)
+	}
+	_, body = b.get(t, html.UnescapeString(next[1]))
+	has(t, body, "There is nothing more", "To the first page")
+	lacks(t, body, "Nobody waits for approval")
+}

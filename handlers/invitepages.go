@@ -181,7 +181,7 @@ func (s *Server) previewInvite(c echo.Context) error {
 	form, request := readInvite(c)
 	isPart := wantsPart(c)
 	if isPart && form.Email == "" {
-		return s.render(c, http.StatusOK, "invite#decision", (*previewView)(nil))
+		return s.render(c, http.StatusOK, "invite#foreseen", (*previewView)(nil))
 	}
 	var preview *previewView
 	if len(form.Errors) == 0 || isPart {
@@ -192,7 +192,7 @@ func (s *Server) previewInvite(c echo.Context) error {
 		preview = newPreview(rows[0])
 	}
 	if isPart {
-		return s.render(c, http.StatusOK, "invite#decision", preview)
+		return s.render(c, http.StatusOK, "invite#foreseen", preview)
 	}
 	page, err := s.invitePage(c, form)
 	if err != nil {

@@ -16,7 +16,6 @@ import (
 // An overview is what people look at first: what needs them, then how it is going.
 type overview struct {
 	Needs    []need
-	Sending  sending
 	Funnels  []funnel
 	Seats    seats
 	Chart    chart
@@ -65,7 +64,6 @@ func (s *Server) overview(c echo.Context) (overview, error) {
 	today := stats.Days[len(stats.Days)-1]
 	page := overview{
 		Needs:   s.needs(stats),
-		Sending: sendingNow(stats.Due, s.Now()),
 		Funnels: []funnel{funnelOf("Today", []ledger.Day{today}), funnelOf(today.Start.Format("January"), sameMonth(stats.Days))},
 		Seats:   s.Seats.estimate(stats.Invitations[ledger.Accepted], stats.Invitations[ledger.Sent]),
 		Chart:   chartOf(stats.Days[len(stats.Days)-chartDays:]),

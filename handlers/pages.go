@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"mime"
 	"net/http"
-	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -120,14 +119,13 @@ func (s *Server) pageHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 
 // A view is what a template is given: the page's own data, and what the layout shows around it.
 type view struct {
-	Data      any
-	Viewer    *viewer // nil: nobody is signed in
-	CSRF      string
-	Nav       []navEntry
-	Messages  []message
-	Version   string
-	RequestID string
-	Part      bool // only a part of a page was asked for
+	Data     any
+	Viewer   *viewer // nil: nobody is signed in
+	CSRF     string
+	Nav      []navEntry
+	Messages []message
+	Version  string
+	Part     bool // only a part of a page was asked for
 }
 
 // May reports whether who looks may do what needs a role.
@@ -136,7 +134,7 @@ func (v view) May(least string) bool { return v.Viewer != nil && v.Viewer.Role.a
 // render answers with a page, "NAME", or with a part of one that its file defines, "NAME#PART".
 func (s *Server) render(c echo.Context, status int, name string, data any) error {
 	page, part, isPart := strings.Cut(name, "#")
-	v := view{Data: data, Viewer: viewerOf(c), Version: s.Version, RequestID: c.Response().Header().Get(echo.HeaderXRequestID), Messages: takeMessages(c), Part: isPart}
+	v := view{Data: data, Viewer: viewerOf(c), Version: s.Version, Messages: takeMessages(c), Part: isPart}
 	if v.Viewer != nil {
 		v.CSRF = v.Viewer.csrf
 	}
@@ -306,7 +304,6 @@ func pageFuncs(now func() time.Time) template.FuncMap {
 		"money":  func(amount string) string { return money(amount) },
 		"plural": func(n any, one, many string) string { return plural(wholeNumber(n), one, many) }, // 1 invitation, 2,000 invitations
 		"dict":   dict,
-		"query":  url.QueryEscape,
 		"reason": func(code string) string { return reasonLabel(access.Reason(code)) },
 	}
 }

@@ -251,12 +251,9 @@ func readChanged(c echo.Context) ([]byte, error) {
 		return nil, nil
 	}
 	text, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, maxConfig))
-	var over *http.MaxBytesError
 	switch {
-	case errors.As(err, &over):
-		return nil, fmt.Errorf("%w of %d bytes", errTooLarge, over.Limit)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errCutShort, err)
+		return nil, readProblem(err)
 	case len(strings.TrimSpace(string(text))) == 0:
 		return nil, badBody("the body is empty", "send the access, domains and sources of a changed usher.yaml; a GET tries the rules that run")
 	}

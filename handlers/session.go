@@ -147,7 +147,7 @@ func checkForm(c echo.Context, v *viewer) error {
 	got := r.Header.Get("X-CSRF-Token")
 	if got == "" {
 		if err := r.ParseMultipartForm(maxForm); err != nil && !errors.Is(err, http.ErrNotMultipart) {
-			return formProblem(err)
+			return readProblem(err)
 		}
 		got = r.PostFormValue("csrf")
 	}
@@ -157,7 +157,7 @@ func checkForm(c echo.Context, v *viewer) error {
 	return nil
 }
 
-func formProblem(err error) error {
+func readProblem(err error) error {
 	var over *http.MaxBytesError
 	if errors.As(err, &over) {
 		return fmt.Errorf("%w of %d bytes", errTooLarge, over.Limit)
@@ -227,7 +227,7 @@ func (s *Server) signIn(c echo.Context) error {
 	r := c.Request()
 	r.Body = http.MaxBytesReader(c.Response(), r.Body, maxAPIBody)
 	if err := r.ParseForm(); err != nil {
-		return formProblem(err)
+		return readProblem(err)
 	}
 	form := signInForm{Next: localPath(r.PostForm.Get("next")), Off: s.apiOff()}
 	remote := remoteOf(r)
@@ -248,7 +248,7 @@ func (s *Server) signIn(c echo.Context) error {
 		return err
 	}
 	secret := newSecret()
-	session := ledger.Session{ID: hash(secret), Actor: who.name, Credential: hash(token), ExpiresAt: s.Now().Add(sessionLasts)}
+	session := ledger.Session{ID: hash(secret), Actor: who.name, Credential: ledger.HashToken(token), ExpiresAt: s.Now().Add(sessionLasts)}
 	if err := s.Ledger.BeginSession(r.Context(), session); err != nil {
 		return err
 	}
@@ -290,7 +290,7 @@ func (s *Server) SignInLink(ctx context.Context) (path string, err error) {
 		return "", errAPIOff
 	}
 	secret := newSecret()
-	err = s.Ledger.OfferSession(ctx, ledger.Session{ID: hash(secret), Actor: actorAdmin, Credential: hash(s.AdminToken),
+	err = s.Ledger.OfferSession(ctx, ledger.Session{ID: hash(secret), Actor: actorAdmin, Credential: ledger.HashToken(s.AdminToken),
 		ExpiresAt: s.Now().Add(cmp.Or(s.SignInLinkFor, linkLasts))})
 	return signInPath + "?link=" + secret, err
 }

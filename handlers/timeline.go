@@ -77,14 +77,14 @@ func (s *Server) storyOf(ctx context.Context, inv ledger.Invitation, events []le
 	t := story{invitation: &inv, perMinute: s.RequestsPerMinute, callLimit: s.Ledger.CallLimit(), now: s.Now()}
 	seen := map[int64]bool{}
 	for _, e := range events {
-		switch {
-		case seen[e.ID]:
-			continue
-		case len(t.events) == maxToldEvents:
-			t.left++
+		if seen[e.ID] {
 			continue
 		}
 		seen[e.ID] = true
+		if len(t.events) == maxToldEvents {
+			t.left++
+			continue
+		}
 		whole, err := s.Ledger.Event(ctx, e.ID)
 		if errors.Is(err, ledger.ErrNotFound) { // retention took it just now
 			continue
@@ -510,7 +510,7 @@ func (t story) nextOfRevoked() step {
 // tellsRetool says whether an invite is still to be deleted at Retool, by Usher.
 func (t story) tellsRetool() bool {
 	inv := t.invitation
-	return inv.State == ledger.Revoked && (!inv.NextTryAt.IsZero() || strings.HasSuffix(inv.Reason, "Retool is being told"))
+	return inv.State == ledger.Revoked && (!inv.NextTryAt.IsZero() || inv.TellingRetool())
 }
 
 func (t story) sendingNow() bool {

@@ -15,6 +15,7 @@ const tokensPath = home + "/tokens"
 
 // A tokensPage lists the tokens of the API and the pages, and makes new ones.
 type tokensPage struct {
+	Admin  bool // there is an admin_token
 	Tokens []tokenLine
 	Form   tokenForm
 	Made   *madeToken // just now; it is never shown again
@@ -46,6 +47,7 @@ func (s *Server) answerTokens(c echo.Context, status int, page tokensPage) error
 	if err != nil {
 		return err
 	}
+	page.Admin = strings.TrimSpace(s.AdminToken) != ""
 	for _, t := range all {
 		line := tokenLine{apiToken: t, Own: "token "+t.Name == actorOf(c).name, Revoked: t.RevokedAt != nil}
 		switch {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/usher-dev/usher/handlers"
 )
 
 func TestTokensPage(t *testing.T) {
@@ -100,4 +102,13 @@ func TestPagesObeyRoles(t *testing.T) {
 	lacks(t, body, `href="/admin/tokens"`, `href="/admin/invite"`)
 	_, body = browsers["admin"].get(t, "/admin")
 	has(t, body, `href="/admin/tokens"`, "token ops")
+}
+
+func TestTokensPageWithoutAnAdminToken(t *testing.T) {
+	w := newWorld(t, func(o *handlers.Options) {
+		o.AdminToken, o.Tokens = "", []handlers.Token{{Name: "ops", Hash: hash(otherAdmin), Role: "admin"}}
+	})
+	_, body := newBrowser(t, w).signIn(t, otherAdmin).get(t, "/admin/tokens")
+	has(t, body, "ops")
+	lacks(t, body, "admin_token")
 }
