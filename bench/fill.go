@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"github.com/usher-dev/usher/internal/ledger"
 	"github.com/usher-dev/usher/internal/onboarding"
 	"github.com/usher-dev/usher/internal/webhook"
+	"github.com/usher-dev/usher/internal/webhook/webhooktest"
 )
 
 // fillers is how many accept at once while a ledger is filled.
@@ -87,17 +87,8 @@ func (f *filling) decide(ctx context.Context, n int) error {
 	return err
 }
 
-// verdicts verifies a delivery again, by what the ledger kept of it: nothing else makes events.
 func (f *filling) verdicts(d ledger.Delivery) (verdicts []ledger.Verdict, err error) {
-	var kept webhook.Kept
-	if err := json.Unmarshal([]byte(d.Request), &kept); err != nil {
-		return nil, err
-	}
-	header := http.Header{}
-	for name, value := range kept.Headers {
-		header.Set(name, value)
-	}
-	v, err := f.source.Verify(d.ReceivedAt, webhook.Request{Method: http.MethodPost, Header: header, Body: d.Body})
+	v, err := webhooktest.VerifyAgain(f.source, d.ReceivedAt, d.Request, d.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -173,6 +173,9 @@ func tokenHash(v value) (Secret, []fault) {
 	return NewSecret(strings.ToLower(strings.TrimPrefix(got, "sha256:"))), faults
 }
 
+// IsTokenName reports whether a token can have this name.
+func IsTokenName(name string) bool { return nameForm.MatchString(name) }
+
 func tokenName(v value) (string, []fault) {
 	return matching(nameForm, "is not a name for a token", "use a-z, 0-9, - and _, at most 64, and no - or _ first")(v)
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -103,7 +104,8 @@ func (c *client) exportCSV(cmd *cobra.Command, query url.Values, count func(rows
 	defer answer.Close()
 	from, to := csv.NewReader(bufio.NewReaderSize(answer, 64<<10)), csv.NewWriter(cmd.OutOrStdout())
 	from.ReuseRecord = true
-	for head := true; ; head = false {
+	var columns []string // as they are named there: what is masked goes by the name
+	for {
 		row, err := from.Read()
 		if errors.Is(err, io.EOF) {
 			break
@@ -111,12 +113,15 @@ func (c *client) exportCSV(cmd *cobra.Command, query url.Values, count func(rows
 		if err != nil {
 			return fmt.Errorf("read what %s answers: it broke off: %w", c.where, err)
 		}
-		if head {
+		if columns == nil {
+			if columns = slices.Clone(row); !slices.Contains(columns, "email") {
+				return fmt.Errorf("%s answers with a table that has no column email: is it another version of Usher?", c.where)
+			}
 			_ = to.Write(row) // what goes wrong, Error tells
 			continue
 		}
 		for i := range row {
-			switch csvHead[i%len(csvHead)] {
+			switch columns[i] {
 			case "email":
 				row[i] = c.address(row[i])
 			case "reason", "note":

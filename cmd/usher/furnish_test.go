@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -122,17 +121,8 @@ func (p *past) pay(e webhooktest.StripeEvent) error {
 	return err
 }
 
-// verdicts verifies a delivery again, by what the ledger kept of it: nothing else makes events.
 func (p *past) verdicts(d ledger.Delivery) (verdicts []ledger.Verdict, err error) {
-	var kept webhook.Kept
-	if err := json.Unmarshal([]byte(d.Request), &kept); err != nil {
-		return nil, err
-	}
-	header := http.Header{}
-	for name, value := range kept.Headers {
-		header.Set(name, value)
-	}
-	v, err := p.p.sources[d.Source].Verify(d.ReceivedAt, webhook.Request{Method: http.MethodPost, Header: header, Body: d.Body})
+	v, err := webhooktest.VerifyAgain(p.p.sources[d.Source], d.ReceivedAt, d.Request, d.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -61,7 +59,7 @@ type house struct {
 	url    string
 	retool *retooltest.Retool
 	file   string // of the ledger
-	log    *quietLog
+	log    *logged
 }
 
 // A preparation changes the ledger before the house opens, or its Retool.
@@ -69,7 +67,7 @@ type preparation func(t *testing.T, p *parts, retool *retooltest.Retool, file st
 
 func openHouse(t *testing.T, prepare ...preparation) *house {
 	t.Helper()
-	h := &house{t: t, file: ledgertest.MigratedFile(t, migrate), log: new(quietLog),
+	h := &house{t: t, file: ledgertest.MigratedFile(t, migrate), log: new(logged),
 		retool: retooltest.New(retooltest.Options{Token: storyToken, InternalDomains: []string{"acme.example"}, OtherOrg: []string{"elliot@evilcorp.example"}})}
 	sandbox := httptest.NewServer(h.retool)
 	t.Cleanup(func() { sandbox.CloseClientConnections(); sandbox.Close() })
@@ -213,22 +211,4 @@ func (h *house) enter() *tab {
 	b.signIn(storyAdmin)
 	b.see("Sign out")
 	return b
-}
-
-// A quietLog is kept for the test that fails.
-type quietLog struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *quietLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *quietLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

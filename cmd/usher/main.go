@@ -99,6 +99,9 @@ func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
 
 // refuseArguments makes a stray argument a usage error with a hint.
 func refuseArguments(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		refuseArguments(sub)
+	}
 	if cmd.HasSubCommands() || cmd.Args != nil {
 		return
 	}

@@ -90,10 +90,7 @@ var errNobody = errors.New("there is no invitation of")
 func (c *client) find(ctx context.Context, who string) (person, error) {
 	var found person
 	if isID(who) {
-		_, err := c.get(ctx, "/v1/invitations/"+who, &found)
-		if isRefusal(err, http.StatusNotFound) {
-			return found, fmt.Errorf("%w the id %s; usher list shows all", errNobody, who)
-		}
+		_, err := c.byID(ctx, who, &found)
 		return found, err
 	}
 	var page struct {
@@ -106,6 +103,15 @@ func (c *client) find(ctx context.Context, who string) (person, error) {
 		return found, fmt.Errorf("%w %s; usher list --search finds by how an address begins", errNobody, c.address(who))
 	}
 	return page.Invitations[0], nil
+}
+
+// byID asks for all that is known of one invitation.
+func (c *client) byID(ctx context.Context, id string, into any) (json.RawMessage, error) {
+	raw, err := c.get(ctx, "/v1/invitations/"+id, into)
+	if isRefusal(err, http.StatusNotFound) {
+		return nil, fmt.Errorf("%w the id %s; usher list shows all", errNobody, id)
+	}
+	return raw, err
 }
 
 // name is what a command calls somebody: as they were named on the command line.

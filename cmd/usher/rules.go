@@ -35,9 +35,6 @@ func newRules() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	cmd.AddCommand(newRulesTest())
-	for _, sub := range cmd.Commands() {
-		refuseArguments(sub)
-	}
 	return cmd
 }
 
@@ -148,14 +145,15 @@ func (f *rulesFlags) testHere(cmd *cobra.Command, since time.Time) (handlers.Rul
 		}
 	}
 	shown := &handlers.Weightiest{Limit: f.limit}
-	report := shown.Add
+	report, end := shown.Add, func() error { return nil }
 	if f.asCSV {
 		out := f.csv(cmd.OutOrStdout())
-		defer out.Flush()
+		end = func() error { out.Flush(); return out.Error() }
 		report = func(d ledger.Difference) error { return out.Write(f.row(handlers.NewRuleDifference(d))) }
 	}
 	result, err := r.Rehearse(cmd.Context(), since, report)
 	bar.done()
+	err = errors.Join(err, end())
 	return handlers.NewRulesTest(result, changed, shown.List(), time.Since(begun)), err
 }
 
@@ -178,7 +176,11 @@ func (f *rulesFlags) testThere(cmd *cobra.Command, since time.Time) (found handl
 		}
 		method = http.MethodPost
 	}
-	query := url.Values{"limit": {strconv.Itoa(min(f.limit, 1000))}}
+	limit := min(f.limit, mostThere)
+	if f.asCSV {
+		limit = mostThere
+	}
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
 	if !since.IsZero() {
 		query.Set("since", since.UTC().Format(time.RFC3339))
 	}
@@ -195,15 +197,20 @@ func (f *rulesFlags) testThere(cmd *cobra.Command, since time.Time) (found handl
 	}
 	if err == nil && f.asCSV {
 		out := f.csv(cmd.OutOrStdout())
-		defer out.Flush()
 		for _, d := range found.Differences {
-			if err := out.Write(f.row(d)); err != nil {
-				return found, err
-			}
+			_ = out.Write(f.row(d)) // what goes wrong, Error tells
+		}
+		out.Flush()
+		err = out.Error()
+		if left := found.Different - int64(len(found.Differences)); left > 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "usher: %d more differences are not shown: over the network at most %d are; run it where the ledger is\n", left, mostThere)
 		}
 	}
 	return found, err
 }
+
+// mostThere is how many differences the API shows at most.
+const mostThere = 1000
 
 func (f *rulesFlags) csv(w io.Writer) *csv.Writer {
 	out := csv.NewWriter(w)

@@ -70,11 +70,14 @@ type shownPerson struct {
 
 // read asks for all that is known of somebody.
 func (c *client) read(cmd *cobra.Command, who string, into any) (json.RawMessage, error) {
+	if isID(who) {
+		return c.byID(cmd.Context(), who, into)
+	}
 	found, err := c.find(cmd.Context(), who)
 	if err != nil {
 		return nil, err
 	}
-	return c.get(cmd.Context(), fmt.Sprintf("/v1/invitations/%d", found.ID), into)
+	return c.byID(cmd.Context(), strconv.FormatInt(found.ID, 10), into)
 }
 
 func (c *client) show(cmd *cobra.Command, who string) error {

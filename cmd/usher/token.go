@@ -136,6 +136,9 @@ var mayDo = map[string]string{"read": "read everything but tokens and the audit 
 
 // tokenRow makes a token that only the configuration knows.
 func tokenRow(cmd *cobra.Command, name, role, expires string) error {
+	if !config.IsTokenName(name) {
+		return usageError{fmt.Errorf("%q is not a name for a token: use a-z, 0-9, - and _, at most 64, and no - or _ first", name)}
+	}
 	token := ledger.NewToken()
 	fmt.Fprintln(cmd.OutOrStdout(), token)
 	if expires != "" {
@@ -161,7 +164,6 @@ Exit status 0, also where there are none.`,
 		},
 	}
 	f.register(cmd)
-	refuseArguments(cmd)
 	return cmd
 }
 
@@ -255,7 +257,11 @@ func (c *client) revokeToken(cmd *cobra.Command, name string) error {
 		return err
 	}
 	if c.asJSON {
-		return printJSON(cmd.OutOrStdout(), map[string]any{"name": name, "revoked": true})
+		raw, err := json.Marshal(map[string]any{"name": name, "revoked": true})
+		if err != nil {
+			return err
+		}
+		return c.jsonLine(cmd.OutOrStdout(), raw)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "The token %s works no more.\n", name)
 	return nil

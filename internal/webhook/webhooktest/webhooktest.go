@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -49,4 +50,17 @@ func Secret(v webhook.Verify) string {
 		text = base64.StdEncoding.EncodeToString([]byte("usher:" + text))
 	}
 	return v.KeyPrefix + text
+}
+
+// VerifyAgain verifies what a ledger kept of a request, at the time it came: nothing else makes events.
+func VerifyAgain(source *webhook.Source, at time.Time, request string, body []byte) (webhook.Verified, error) {
+	var kept webhook.Kept
+	if err := json.Unmarshal([]byte(request), &kept); err != nil {
+		return webhook.Verified{}, err
+	}
+	header := http.Header{}
+	for name, value := range kept.Headers {
+		header.Set(name, value)
+	}
+	return source.Verify(at, webhook.Request{Method: http.MethodPost, Header: header, Body: body})
 }
